@@ -1,0 +1,148 @@
+"""What the runtime needs of a bus. Kafka, embedded and simulated adapters implement exactly this."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic; `topic` carries the deployment's prefix."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it lies on the bus."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def place(self) -> TopicPartition:
+        """Name the partition the record lies in."""
+        return TopicPartition(self.topic, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to publish; the partition follows from the key (murmur2, as Java clients place it)."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic to create, or to compare with what is there."""
+
+    name: str
+    partitions: int
+    replication: int
+    retention: timedelta
+    compacted: bool
+    max_message_bytes: int
+
+
+class Rebalance(Protocol):
+    """What a subscriber is told about its partitions. Both must return within seconds."""
+
+    async def revoked(self, places: Collection[TopicPartition]) -> None:
+        """Stop working on these, commit what is done."""
+        ...
+
+    async def assigned(self, places: Collection[TopicPartition]) -> None:
+        """Start with these at their committed offsets."""
+        ...
+
+
+class Subscription(Protocol):
+    """One member of a consumer group."""
+
+    async def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """Fetch the next records of the assigned partitions that are not paused; an empty list after the timeout."""
+        ...
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit exactly these next offsets; raises TransientError when the group no longer knows this member."""
+        ...
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """Name the partitions this member holds."""
+        ...
+
+    def pause(self, places: Collection[TopicPartition]) -> None:
+        """Fetch nothing of these until `resume`; the adapter keeps a pause over a rebalance."""
+        ...
+
+    def resume(self, places: Collection[TopicPartition]) -> None:
+        """Fetch these again."""
+        ...
+
+    async def skip(self, place: TopicPartition, offset: int) -> None:
+        """Go on at this offset."""
+        ...
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Count the records behind the committed offset of each held partition."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the group; never takes longer than 10 seconds, whatever the broker does."""
+        ...
+
+
+class Bus(Protocol):
+    """A durable partitioned log with consumer groups."""
+
+    async def start(self) -> None:
+        """Connect; raises DependencyUnavailable."""
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect; never takes longer than 10 seconds."""
+        ...
+
+    async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
+        """Append all, in order per key; one entry per message: None when it is durable, PublishRefused when it never
+        will be, TransientError when that is unknown. Many calls may be under way at once."""
+        ...
+
+    async def subscribe(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> Subscription:
+        """Join a group. New groups start at the earliest record."""
+        ...
+
+    def read(self, topics: Sequence[str], *, from_beginning: bool, follow: bool) -> AsyncIterator[Record]:
+        """Read without a group and without commits, as observers do; without `follow` it ends at the newest record."""
+        ...
+
+    async def end_offsets(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Give the offset of the next record of each partition; topics that do not exist are left out."""
+        ...
+
+    async def committed(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Give a group's committed next offsets; partitions never committed are left out."""
+        ...
+
+    async def apply_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
+        """Create the topics that are missing; returns their names."""
+        ...
+
+    async def topics(self) -> dict[str, int]:
+        """Give the number of partitions of each topic there is."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise DependencyUnavailable when the bus does not answer within 2 seconds."""
+        ...
