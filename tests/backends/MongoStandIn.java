@@ -1,0 +1,59 @@
+import de.bwaldvogel.mongo.MongoServer;
+import de.bwaldvogel.mongo.MongoVersion;
+import de.bwaldvogel.mongo.backend.h2.H2Backend;
+import de.bwaldvogel.mongo.bson.Document;
+import io.netty.channel.Channel;
+import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+import org.h2.mvstore.MVStore;
+
+/**
+ * The MongoDB protocol on one port, kept in one H2 file that is committed before each write is answered.
+ *
+ * Not a MongoDB: no transactions, partial unique indexes, TTL expiry, change streams or pipeline updates.
+ * Arguments: PORT FILE.
+ */
+public final class MongoStandIn {
+  private static final Set<String> WRITES = Set.of(
+      "insert", "update", "delete", "findandmodify", "createindexes", "dropindexes",
+      "create", "drop", "dropdatabase", "renamecollection", "aggregate");
+
+  /** Current drivers want wire version 9 or more; every version the library knows says 8 or less. */
+  private static final MongoVersion VERSION = new MongoVersion() {
+    @Override public List<Integer> getVersionArray() { return List.of(5, 0, 0); }
+    @Override public int getWireVersion() { return 13; }
+  };
+
+  private static final class DurableBackend extends H2Backend {
+    DurableBackend(MVStore store) { super(store); }
+
+    @Override public Document handleCommand(Channel channel, String database, String command, Document query) {
+      String name = command.toLowerCase(Locale.ROOT);
+      if (name.equals("hello") || name.equals("ismaster")) return hello(channel, database, query);
+      if (name.equals("endsessions") || name.equals("killsessions")) return new Document("ok", 1.0);
+      if (name.endsWith("transaction") || query.containsKey("startTransaction")) {
+        throw new IllegalStateException("this stand-in has no transactions; the product must not use them");
+      }
+      Document reply = super.handleCommand(channel, database, command, query);
+      if (WRITES.contains(name)) commit();
+      return reply;
+    }
+
+    private Document hello(Channel channel, String database, Document query) {
+      Document reply = super.handleCommand(channel, database, "ismaster", query);
+      reply.put("helloOk", true);
+      reply.put("isWritablePrimary", true);
+      reply.put("logicalSessionTimeoutMinutes", 30);
+      return reply;
+    }
+  }
+
+  public static void main(String[] arguments) throws InterruptedException {
+    MVStore store = new MVStore.Builder().fileName(arguments[1]).open();
+    MongoServer server = new MongoServer(new DurableBackend(store).version(VERSION));
+    server.bind("127.0.0.1", Integer.parseInt(arguments[0]));
+    Runtime.getRuntime().addShutdownHook(new Thread(server::shutdown));
+    Thread.currentThread().join();
+  }
+}

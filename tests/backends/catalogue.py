@@ -1,0 +1,18 @@
+"""The backends by the names that RAA_TEST_REQUIRE and the command line use."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from tests.backends.kafka import kafka
+from tests.backends.mongo import mongo
+from tests.backends.process import Server
+from tests.backends.redis import redis
+from tests.backends.s3 import s3
+
+BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
+    "kafka": kafka,
+    "mongo": mongo,
+    "redis": redis,
+    "s3": s3,
+}
