@@ -1,0 +1,138 @@
+"""The embedded log on disk: topics, records and committed offsets in one SQLite file."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from raa_runtime.bus.placement import partition_of
+from raa_runtime.bus.port import Headers, Message, Record, TopicPartition, TopicSpec
+from raa_runtime.state.sqlite import connect
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, partitions INT NOT NULL, "
+    "retention_seconds REAL NOT NULL, compacted INT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS records (topic INT, part INT, off INT, ts REAL NOT NULL, key BLOB, headers BLOB, "
+    "value BLOB, PRIMARY KEY (topic, part, off)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS ends (topic INT, part INT, next INT NOT NULL, PRIMARY KEY (topic, part)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS offsets (grp TEXT, topic INT, part INT, next INT NOT NULL, "
+    "PRIMARY KEY (grp, topic, part)) WITHOUT ROWID",
+)
+
+
+class Log:
+    """Append, read, commit. Writes belong to one thread, reads to another; sqlite3.Error passes through."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = connect(path)
+        for table in _TABLES:
+            self._writer.execute(table)
+        self._reader = connect(path)
+        self._ids: dict[str, int] = {}
+        self.partitions: dict[str, int] = {}
+        self._load()
+        self._prune()
+
+    def _load(self) -> None:
+        rows = self._writer.execute("SELECT id, name, partitions FROM topics").fetchall()
+        self._ids = {name: number for number, name, _ in rows}
+        self.partitions = {name: partitions for _, name, partitions in rows}
+        names = {number: name for name, number in self._ids.items()}
+        self.ends = {TopicPartition(name, part): 0 for name, count in self.partitions.items() for part in range(count)}
+        ends = self._writer.execute("SELECT topic, part, next FROM ends").fetchall()
+        self.ends |= {TopicPartition(names[topic], part): end for topic, part, end in ends}
+        rows = self._writer.execute("SELECT grp, topic, part, next FROM offsets").fetchall()
+        self.offsets: dict[str, dict[TopicPartition, int]] = {}
+        for group, topic, part, following in rows:
+            self.offsets.setdefault(group, {})[TopicPartition(names[topic], part)] = following
+
+    def _prune(self) -> None:
+        """Drop what is past its retention, and older values of a key on compacted topics."""
+        now = time.time()
+        for number, retention, compacted in self._writer.execute(
+                "SELECT id, retention_seconds, compacted FROM topics").fetchall():
+            if compacted:
+                self._writer.execute(
+                    "DELETE FROM records WHERE topic = :t AND EXISTS (SELECT 1 FROM records newer WHERE "
+                    "newer.topic = :t AND newer.part = records.part AND newer.key = records.key "
+                    "AND newer.off > records.off)", {"t": number})
+            else:
+                self._writer.execute("DELETE FROM records WHERE topic = ? AND ts < ?", (number, now - retention))
+
+    def create(self, specs: Sequence[TopicSpec]) -> list[str]:
+        """Create the topics that are missing."""
+        missing = [spec for spec in specs if spec.name not in self._ids]
+        for spec in missing:
+            self._writer.execute(
+                "INSERT INTO topics (name, partitions, retention_seconds, compacted) VALUES (?, ?, ?, ?)",
+                (spec.name, spec.partitions, spec.retention.total_seconds(), spec.compacted))
+        if missing:
+            self._load()
+        return [spec.name for spec in missing]
+
+    def write(self, messages: Sequence[Message],
+              commits: Mapping[str, Mapping[TopicPartition, int]]) -> list[Record]:
+        """Append records and store offsets in one durable transaction; returns the records with their places."""
+        now = datetime.now(UTC)
+        ends: dict[TopicPartition, int] = {}
+        records = [self._place(message, ends, now) for message in messages]
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            self._insert(records, ends, commits)
+            self._writer.execute("COMMIT")
+        except sqlite3.Error:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+        self.ends |= ends
+        for group, offsets in commits.items():
+            self.offsets.setdefault(group, {}).update(offsets)
+        return records
+
+    def _place(self, message: Message, ends: dict[TopicPartition, int], now: datetime) -> Record:
+        place = TopicPartition(message.topic, partition_of(message.key, self.partitions[message.topic]))
+        offset = ends.get(place, self.ends[place])
+        ends[place] = offset + 1
+        return Record(message.topic, place.partition, offset, now, message.key, message.value, message.headers)
+
+    def _insert(self, records: Sequence[Record], ends: Mapping[TopicPartition, int],
+                commits: Mapping[str, Mapping[TopicPartition, int]]) -> None:
+        self._writer.executemany(
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(self._ids[r.topic], r.partition, r.offset, r.timestamp.timestamp(), r.key, _pack(r.headers), r.value)
+             for r in records])
+        self._writer.executemany("INSERT OR REPLACE INTO ends VALUES (?, ?, ?)",
+                                 [(self._ids[topic], part, end) for (topic, part), end in ends.items()])
+        self._writer.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)",
+                                 [(group, self._ids[topic], part, following)
+                                  for group, offsets in commits.items() for (topic, part), following in offsets.items()])
+
+    def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
+        """Read from an offset on, at most `limit` records and about 4 MB."""
+        rows = self._reader.execute(
+            "SELECT off, ts, key, headers, value FROM records WHERE topic = ? AND part = ? AND off >= ? "
+            "ORDER BY off LIMIT ?", (self._ids[place.topic], place.partition, offset, limit)).fetchall()
+        return [Record(place.topic, place.partition, off, datetime.fromtimestamp(ts, UTC), key, value, _unpack(headers))
+                for off, ts, key, headers, value in rows]
+
+    def ping(self) -> None:
+        """Write something, so that a full disk shows."""
+        self._writer.execute("INSERT OR REPLACE INTO offsets VALUES ('', 0, 0, ?)", (int(time.time()),))
+        self._writer.execute("DELETE FROM offsets WHERE grp = ''")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+        self._reader.close()
+
+
+def _pack(headers: Headers) -> bytes:
+    texts = [(name, None if value is None else value.decode("latin-1")) for name, value in headers]
+    return json.dumps(texts, separators=(",", ":")).encode()
+
+
+def _unpack(packed: bytes) -> Headers:
+    return tuple((name, None if value is None else value.encode("latin-1")) for name, value in json.loads(packed))

@@ -1,0 +1,47 @@
+"""Group commit: what is written while a commit is under way goes out together with the next one."""
+
+import asyncio
+
+from raa_runtime.errors import DependencyUnavailable
+from raa_runtime.state.port import DocumentStore, Outcome, Write
+
+MAX_BATCH = 500
+
+
+class GroupCommit:
+    """Collect conditional writes of concurrent lanes into few store calls."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+        self._waiting: list[tuple[Write, asyncio.Future[Outcome]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def write(self, write: Write) -> Outcome:
+        """Store a write durably; raises what the store said of this one, DependencyUnavailable if it is away."""
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((write, done))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(), name="group-commit")
+        return await done
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                await self._commit(batch)
+        finally:
+            self._running = None
+
+    async def _commit(self, batch: list[tuple[Write, asyncio.Future[Outcome]]]) -> None:
+        outcomes: list[Outcome | Exception]
+        try:
+            outcomes = await self._store.commit([write for write, _ in batch])
+        except DependencyUnavailable as problem:
+            outcomes = [problem] * len(batch)
+        for (_, done), outcome in zip(batch, outcomes, strict=True):
+            if done.cancelled():
+                continue
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
