@@ -1,0 +1,34 @@
+"""The errors of tools: `ToolError` carries a code of the documented table, ToolDeclarationError stops the start.
+
+ToolError             a call failed in a way its caller can act on
+ToolDeclarationError  a tool or a file of tools cannot be used at all
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from raa_schemas.errors import ErrorInfo, error
+
+
+class ToolError(Exception):
+    """End a tool call with a code, a message that says what to do next, and facts a program can use.
+
+    A code of the table in `raa_schemas.errors` brings its hint along; a tool may also use codes of its own.
+    """
+
+    def __init__(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.details = dict(details or {})
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+    def info(self, step_id: str | None = None) -> ErrorInfo:
+        """Return the error as events carry it."""
+        return error(self.code, self.message, step_id=step_id, **self.details)
+
+
+class ToolDeclarationError(Exception):
+    """A tool is declared in a way that cannot work; the message names the tool, the file and the remedy."""
