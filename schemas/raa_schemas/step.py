@@ -40,6 +40,7 @@ class StepReady(StepEvent):
     grant: Grant | None = Field(None, description="safety's grant, if the plan carried one for this step")
     manifest: list[Artifact] = Field(default_factory=list, description="the workspace to materialise")
     limits: Limits = Field(description="what the run may use")
+    retries: int = Field(0, ge=0, description="tries of the task's counter that the run grants this step")
 
 
 class StepCancel(StepEvent):
@@ -71,6 +72,7 @@ class StepFinished(StepEvent):
     output_digest: str | None = Field(None, description="digest of the output")
     error: ErrorInfo | None = Field(None, description="why it did not succeed")
     changed: list[Artifact] = Field(default_factory=list, description="paths the step wrote")
+    retries_used: int = Field(0, ge=0, description="granted tries that were spent")
     usage: Usage = Field(default_factory=Usage, description="what it used")
 
 
@@ -106,7 +108,8 @@ class StepDone(StepEvent):
     usage: Usage = Field(default_factory=Usage, description="what it used")
     steps_done: int = Field(0, ge=0, description="steps of this plan version settled so far")
     steps_total: int = Field(0, ge=0, description="steps of this plan version")
-    result: Any = Field(None, description="the plan's result; only in a terminal event of a succeeded run")
+    result: Any = Field(None, description="the plan's result, up to 64 KB; only in a terminal event of a succeeded run")
+    result_ref: str | None = Field(None, description="`blob:sha256/<hex>` of a larger result")
     manifest: list[StepRecord] | None = Field(None, description="every step; only in the terminal event")
     artifacts: list[Artifact] = Field(default_factory=list, description="files written; only in the terminal event")
     retries_used: int = Field(0, ge=0, description="tries the run spent of the task's counter")
