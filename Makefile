@@ -27,8 +27,10 @@ help: ## list the verbs
 demo: .venv/.demo ## run real tasks on real files, live; SEED=n on a generated file, MODEL=name with a real model
 	@$(BIN)/raa demo $(if $(SEED),--seed $(SEED)) $(if $(MODEL),--model $(MODEL))
 
-test: lint types ## lint, type-check and run the tests; ARGS="-k planner" goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/.dev ## lint, type-check and run the tests; ARGS="-k planner" goes to pytest
+	@failed=; for step in lint types; do $(MAKE) --no-print-directory $$step || failed="$$failed $$step"; done; \
+	$(BIN)/python -m pytest $(ARGS) || failed="$$failed tests"; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 lint: .venv/.dev ## ruff and the import contracts
 	$(BIN)/ruff check .
