@@ -254,15 +254,20 @@ def _delimiter_of(lines: Sequence[str]) -> str:
 
 def _agreement(lines: Sequence[str], delimiter: str) -> float:
     records = _records(lines, delimiter)
-    if not records or len(records[0]) < 2:
-        return 0.0
+    if not records or len(records[0]) < 2 or (len(records) == 1 and not _are_cells(records[0])):
+        return 0.0  # a single sentence with a comma is no header
     return sum(len(record) == len(records[0]) for record in records) / len(records)
 
 
 def _is_one_column(lines: Sequence[str]) -> bool:
-    """Tell a column of values from prose: at least two lines, each as short as a cell."""
+    """Tell a column of values from prose and from records that disagree: short lines, no delimiter in the first."""
     cells = [line.strip() for line in lines if line.strip()]
-    return len(cells) > 1 and all(len(cell) <= _CELL_WIDTH and len(cell.split()) <= _CELL_WORDS for cell in cells)
+    parted = any(len(record) > 1 for delimiter in _DELIMITERS for record in _records(cells[:1], delimiter))
+    return len(cells) > 1 and not parted and _are_cells(cells)
+
+
+def _are_cells(texts: Iterable[str]) -> bool:
+    return all(len(text) <= _CELL_WIDTH and len(text.split()) <= _CELL_WORDS for text in texts)
 
 
 def _name_columns(records: Sequence[Sequence[str]], *, header: bool) -> dict[int, str]:

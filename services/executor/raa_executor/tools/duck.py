@@ -60,6 +60,7 @@ def open_sandbox(files: Sequence[Path], seconds: float) -> Iterator[Sandbox]:
         connection.execute(
             f"SET allowed_paths = [{paths}]; SET memory_limit = '{MEMORY_LIMIT}'; SET threads = 1;"
             f"SET temp_directory = ''; SET max_execution_time = {max(1, int(seconds * 1000))};"
+            "SET enable_progress_bar = false;"  # it would write to the standard output of a service
             "SET python_enable_replacements = false; SET enable_external_access = false;"
             "SET lock_configuration = true"
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 Histogram = Sequence[tuple[float, int]]
 """Distinct values in ascending order, each with how often it occurs."""
@@ -10,6 +11,7 @@ Histogram = Sequence[tuple[float, int]]
 SUSPECT_COUNT = 5
 SUSPECT_MULTIPLE = 2
 SUSPECT_GAPS = 10
+_EXACT = 2**53
 
 
 def suspects(histogram: Histogram) -> list[float]:
@@ -37,6 +39,11 @@ def quantiles(histogram: Histogram, shares: Sequence[float]) -> dict[str, float]
 def most_frequent(histogram: Sequence[tuple[float | str, int]], limit: int) -> list[tuple[float | str, int]]:
     """Return the `limit` most frequent values; among equals the order of the histogram decides."""
     return sorted(histogram, key=lambda entry: -entry[1])[:limit]
+
+
+def whole(value: Any) -> Any:
+    """Return a whole number as such: a suspect is -200 in plans and lessons, not -200.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
 
 
 def _value_at(histogram: Histogram, rank: float) -> float:

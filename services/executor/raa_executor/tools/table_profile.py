@@ -15,7 +15,6 @@ MAX_DISTINCT = 50_000
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST_FREQUENT = 10
 _TEXT_WIDTH = 200
-_EXACT = 2**53
 
 
 @tool(name="table.profile", effect="read", risk="read", timeout=TABLE_SECONDS)
@@ -52,16 +51,16 @@ def _profile(source: Source, column: Column) -> dict[str, Any]:
     }
     numbers = _of_numbers(source, cell, found, factor) if column.is_number else {}
     frequent = h.most_frequent(found, _MOST_FREQUENT)
-    return head | numbers | {"most_frequent": [{"value": _whole(value), "count": count} for value, count in frequent]}
+    return head | numbers | {"most_frequent": [{"value": h.whole(value), "count": count} for value, count in frequent]}
 
 
 def _of_numbers(source: Source, cell: str, found: h.Histogram, factor: int) -> dict[str, Any]:
     suspects = h.suspects(found) if factor == 1 else _suspects_of_sample(source, cell, found, factor)
     return {
-        "min": _whole(found[0][0]),
-        "max": _whole(found[-1][0]),
-        "quantiles": {share: _whole(value) for share, value in h.quantiles(found, _SHARES).items()},
-        "suspects": [_whole(value) for value in suspects],
+        "min": h.whole(found[0][0]),
+        "max": h.whole(found[-1][0]),
+        "quantiles": {share: h.whole(value) for share, value in h.quantiles(found, _SHARES).items()},
+        "suspects": [h.whole(value) for value in suspects],
     }
 
 
@@ -100,8 +99,3 @@ def _suspects_of_sample(source: Source, cell: str, found: h.Histogram, factor: i
     scaled = [(shift_low, found[0][1]), *inner, (shift_high, found[-1][1])]
     named = {shift_low: low, shift_high: high}
     return [named[value] for value in h.suspects(scaled)]
-
-
-def _whole(value: Any) -> Any:
-    """Write whole numbers as such: a suspect is -200 in plans and lessons, not -200.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value

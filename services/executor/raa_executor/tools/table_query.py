@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from raa_executor.tools.declare import tool
 from raa_executor.tools.errors import ToolError
+from raa_executor.tools.histogram import whole
 from raa_executor.tools.table_errors import not_numeric
 from raa_executor.tools.table_read import CLOSED, Table
 from raa_executor.tools.table_source import TABLE_SECONDS, Column, Source, open_table
@@ -127,6 +128,7 @@ class _Query:
         self._keys = list(dict.fromkeys(source.column(name) for name in group_by))
         self._aggregated = bool(self._keys) or any(one.fn for one in select)
         self._outputs = self._named(select)
+        self._cells = {column.value for column in source.columns}
         self._values: list[Any] = []
 
     def result(self) -> dict[str, Any]:
@@ -135,14 +137,19 @@ class _Query:
         tail = f"{self._filter()} {self._group()} {self._order()} LIMIT {self._limit + 1}"
         records = self._source.query(", ".join(self._outputs.values()), tail, self._values)
         names = list(self._outputs)
-        rows = [dict(zip(names, map(_plain, record), strict=True)) for record in records[: self._limit]]
+        rows = [self._row(record) for record in records[: self._limit]]
         return {"rows": rows, "row_count": len(rows), "columns": names, "truncated": len(records) > self._limit}
+
+    def _row(self, record: Sequence[Any]) -> dict[str, Any]:
+        """Name the cells; the table's own whole numbers stay whole, aggregates stay what DuckDB computed."""
+        cells = zip(self._outputs.items(), record, strict=True)
+        return {name: whole(cell) if sql in self._cells else _finite(cell) for (name, sql), cell in cells}
 
     def _named(self, select: Sequence[Selected]) -> dict[str, str]:
         """Map the names of the result to SQL; group columns that are not selected lead."""
         chosen = {self._source.column(one.column) for one in select if one.fn is None}
         leading = [Selected(column=key.name) for key in self._keys if key not in chosen]
-        alike = Counter(one.fn for one in select if one.fn)
+        alike = Counter(one.fn for one in select)
         outputs: dict[str, str] = {}
         for one in [*leading, *select]:
             name = one.name or _default_name(one, alike)
@@ -236,7 +243,7 @@ def _is_number(value: Scalar) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _plain(cell: Any) -> Any:
+def _finite(cell: Any) -> Any:
     if isinstance(cell, float) and not math.isfinite(cell):
         raise ToolError("too_large", "a value of the result is beyond the range of numbers; filter the extremes out")
     return cell

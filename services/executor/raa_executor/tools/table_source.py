@@ -134,7 +134,7 @@ def open_table(workspace: Workspace, table: Table, wanted: Sequence[str] | None)
     path = workspace.path_of(table.file)
     dialect = _dialect_of(path, table)
     names = dialect.columns if wanted is None else [find_column(name, dialect.columns) for name in wanted]
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys(names)) or list(dialect.columns[:1])  # count(*) alone wants no column
     with ExitStack() as stack:
         try:
             path, dialect = _plain(path, dialect, workspace.scratch())
