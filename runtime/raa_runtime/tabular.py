@@ -28,6 +28,7 @@ _MAX_CONTROL_SHARE = 0.01
 _PREVIEW_LINES = 5
 _PREVIEW_WIDTH = 200
 _AGREEING_SHARE = 0.8
+_SCORED_LINES = 200
 _CELL_WIDTH = 64
 _CELL_WORDS = 4
 _NUMBER = re.compile(r"[+-]?(\d+([.,' ]\d+)*|[.,]\d+)([eE][+-]?\d+)?")
@@ -248,8 +249,9 @@ def _delimiter_of(lines: Sequence[str]) -> str:
 
     At equal agreement the earlier candidate wins, not the wider one: in `1,5;2,5` the comma finds more fields.
     """
-    best = max(_DELIMITERS, key=lambda delimiter: _agreement(lines, delimiter))
-    return best if _agreement(lines, best) >= _AGREEING_SHARE else ""
+    shares = {delimiter: _agreement(lines[:_SCORED_LINES], delimiter) for delimiter in _DELIMITERS}
+    best = max(shares, key=lambda delimiter: shares[delimiter])
+    return best if shares[best] >= _AGREEING_SHARE else ""
 
 
 def _agreement(lines: Sequence[str], delimiter: str) -> float:

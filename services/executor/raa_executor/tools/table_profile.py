@@ -1,5 +1,7 @@
 """Built-in tool `table.profile`: what the columns of a table hold, and which values look like a code for missing."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -29,69 +31,84 @@ def profile_table(
         for column in asked:
             if columns is not None and column.seems_number:
                 raise not_numeric(source, column)
-        return {"row_count": source.row_count, "columns": [_profile(source, column) for column in asked]}
+        ranges = _ranges(source, asked)
+        return {
+            "row_count": source.row_count,
+            "columns": [_profile(source, *pair) for pair in zip(asked, ranges, strict=True)],
+        }
 
 
-def _profile(source: Source, column: Column) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Range:
+    """What one pass over all asked columns tells of one; `distinct` is an estimate."""
+
+    distinct: int
+    low: Any
+    high: Any
+
+    @property
+    def factor(self) -> int:
+        """One in how many distinct values is looked at."""
+        return max(1, -(-self.distinct // MAX_DISTINCT))
+
+
+def _ranges(source: Source, columns: Sequence[Column]) -> list[_Range]:
+    cells = [_cell(column) for column in columns]
+    selected = ", ".join(f"approx_count_distinct({cell}), min({cell}), max({cell})" for cell in cells)
+    row = source.query(selected)[0]
+    return [_Range(*row[place : place + 3]) for place in range(0, len(row), 3)]
+
+
+def _cell(column: Column) -> str:
+    return column.number if column.is_number else f"left({column.text}, {_TEXT_WIDTH})"
+
+
+def _profile(source: Source, column: Column, reach: _Range) -> dict[str, Any]:
     """Describe one column; beyond 50,000 distinct values it looks at a sample of them, and says so (`exact`).
 
     The sample is drawn over distinct values by their hash, so the multiplicities in it are exact; only its gaps are
     wider, by the same factor everywhere.
     """
-    cell = column.number if column.is_number else column.text
-    factor = _sampling_factor(source, cell)
-    found = _histogram(source, cell, factor)
+    exact = reach.factor == 1
+    found = _histogram(source, _cell(column), reach)
     head = {
         "name": column.name,
         "kind": "number" if column.is_number else "text",
         "count": column.count,
         "missing": source.row_count - column.count,
-        "distinct": len(found) if factor == 1 else _distinct(source, cell),
-        "exact": factor == 1,
+        "distinct": len(found) if exact else reach.distinct,
+        "exact": exact,
     }
-    numbers = _of_numbers(source, cell, found, factor) if column.is_number else {}
+    numbers = _of_numbers(source, column, found, reach) if column.is_number else {}
     frequent = h.most_frequent(found, _MOST_FREQUENT)
     return head | numbers | {"most_frequent": [{"value": h.whole(value), "count": count} for value, count in frequent]}
 
 
-def _of_numbers(source: Source, cell: str, found: h.Histogram, factor: int) -> dict[str, Any]:
-    suspects = h.suspects(found) if factor == 1 else _suspects_of_sample(source, cell, found, factor)
+def _of_numbers(source: Source, column: Column, found: h.Histogram, reach: _Range) -> dict[str, Any]:
+    exact = reach.factor == 1
+    suspects = h.suspects(found) if exact else _suspects_of_sample(source, column, found, reach.factor)
     return {
-        "min": h.whole(found[0][0]),
-        "max": h.whole(found[-1][0]),
+        "min": h.whole(reach.low),
+        "max": h.whole(reach.high),
         "quantiles": {share: h.whole(value) for share, value in h.quantiles(found, _SHARES).items()},
         "suspects": [h.whole(value) for value in suspects],
     }
 
 
-def _sampling_factor(source: Source, cell: str) -> int:
-    if source.row_count <= MAX_DISTINCT:
-        return 1
-    distinct = _distinct(source, cell)
-    return 1 if distinct <= MAX_DISTINCT else -(-distinct // MAX_DISTINCT)
-
-
-def _distinct(source: Source, cell: str) -> int:
-    return int(source.query(f"approx_count_distinct({cell})")[0][0])
-
-
-def _histogram(source: Source, cell: str, factor: int) -> list[tuple[Any, int]]:
+def _histogram(source: Source, cell: str, reach: _Range) -> list[tuple[Any, int]]:
     """Count the distinct values; minimum and maximum are always among the sampled ones."""
-    value = cell if cell.startswith("n") else f"left({cell}, {_TEXT_WIDTH})"
-    sampled = f"WHERE {cell} IS NOT NULL"
-    values: list[Any] = []
-    if factor > 1:
-        values = list(source.query(f"min({cell}), max({cell})")[0])
-        sampled += f" AND (hash({cell}) % {factor} = 0 OR {cell} IN (?, ?))"
-    rows = source.query(f"{value} AS value, count(*) AS multiplicity", f"{sampled} GROUP BY 1 ORDER BY 1", values)
+    sampled, values = f"WHERE {cell} IS NOT NULL", []
+    if reach.factor > 1:
+        sampled += f" AND (hash({cell}) % {reach.factor} = 0 OR {cell} IN (?, ?))"
+        values = [reach.low, reach.high]
+    rows = source.query(f"{cell} AS value, count(*) AS multiplicity", f"{sampled} GROUP BY 1 ORDER BY 1", values)
     return [(value, count) for value, count in rows]
 
 
-def _suspects_of_sample(source: Source, cell: str, found: h.Histogram, factor: int) -> list[float]:
+def _suspects_of_sample(source: Source, column: Column, found: h.Histogram, factor: int) -> list[float]:
     """Apply the rule with the true neighbours of both ends, and the sample's gaps scaled down."""
-    low, high = found[0][0], found[-1][0]
-    tail = f"WHERE {cell} > ? AND {cell} < ?"
-    below, above = source.query(f"min({cell}), max({cell})", tail, [low, high])[0]
+    cell, low, high = column.number, found[0][0], found[-1][0]
+    below, above = source.query(f"min({cell}), max({cell})", f"WHERE {cell} > ? AND {cell} < ?", [low, high])[0]
     inner = [(value / factor, count) for value, count in found[1:-1]]
     if below is None or len(inner) < 2:
         return []

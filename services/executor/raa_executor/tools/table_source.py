@@ -23,7 +23,7 @@ from raa_executor.tools.table_read import ReadOptions, Table
 from raa_executor.tools.workspace import Workspace
 from raa_runtime.tabular import Dialect, normalise_column, read_head, sniff
 
-TABLE_SECONDS = 120.0
+TABLE_SECONDS = 300.0
 
 _IN_MEMORY_BYTES = 16 * 1024 * 1024  # above this every query reads the file again, below it is parsed once
 _NATIVE = {"utf-8": "utf-8", "latin-1": "latin-1", "iso8859-1": "latin-1", "ascii": "utf-8"}
