@@ -87,7 +87,7 @@ def decode(headers: Headers, value: bytes | None, place: Place) -> tuple[Envelop
         attributes, value = _unwrap(value)
     elif "ce_id" not in attributes:
         return _bare(attributes, value, place), value
-    return _envelope(attributes, place), value
+    return _envelope(attributes, value, place), value
 
 
 def _text_headers(headers: Headers) -> dict[str, str]:
@@ -126,22 +126,24 @@ def read_object(value: bytes) -> dict[str, Any]:
 
 
 def _bare(attributes: dict[str, str], value: bytes, place: Place) -> Envelope:
-    named = read_object(value).get("task_id")
-    subject = named if isinstance(named, str) else derived_task_id(place.origin)
-    event_id = derived_event_id(place.origin)
     return Envelope(
-        id=event_id,
+        id=derived_event_id(place.origin),
         source="bare",
         type=place.event_type,
         time=place.time,
-        subject=_task_id(subject),
+        subject=_task_id(_named_or_derived(value, place)),
         tenant=attributes.get("ce_tenant") or attributes.get("tenant"),
         dataschema=f"{place.event_type}.v{place.major}.json",
         traceparent=attributes.get("traceparent"),
     )
 
 
-def _envelope(attributes: dict[str, str], place: Place) -> Envelope:
+def _named_or_derived(value: bytes, place: Place) -> str:
+    named = read_object(value).get("task_id")
+    return named if isinstance(named, str) else derived_task_id(place.origin)
+
+
+def _envelope(attributes: dict[str, str], value: bytes, place: Place) -> Envelope:
     event_type = attributes.get("ce_type", place.event_type)
     if event_type != place.event_type:
         raise InvalidEventError(f"type {event_type!r} on the topic of {place.event_type!r}; publish it to its own topic")
@@ -154,7 +156,7 @@ def _envelope(attributes: dict[str, str], place: Place) -> Envelope:
         source=attributes.get("ce_source", "unknown"),
         type=event_type,
         time=_instant(attributes, "ce_time") or place.time,
-        subject=_task_id(attributes.get("ce_subject") or derived_task_id(place.origin)),
+        subject=_task_id(attributes.get("ce_subject") or _named_or_derived(value, place)),
         tenant=attributes.get("ce_tenant"),
         dataschema=schema,
         step=attributes.get("ce_step"),

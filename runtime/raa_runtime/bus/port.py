@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
+from raa_runtime.errors import PermanentError
+
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -31,6 +33,21 @@ class Record:
     def place(self) -> TopicPartition:
         """Name the partition the record lies in."""
         return TopicPartition(self.topic, self.partition)
+
+
+class UndecodableBatch(PermanentError):
+    """Records from `offset` up to before `next_offset` that no consumer can read: broken, or of an unknown codec.
+
+    `skip(place, next_offset)` goes on behind them; until then the partition stands still and the others go on.
+    """
+
+    def __init__(self, place: TopicPartition, offset: int, next_offset: int, reason: str) -> None:
+        where = f"{place.topic}/{place.partition}, offsets {offset} to {next_offset - 1}"
+        super().__init__(f"{where}, cannot be decoded: {reason}")
+        self.place = place
+        self.offset = offset
+        self.next_offset = next_offset
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +88,10 @@ class Subscription(Protocol):
     """One member of a consumer group."""
 
     async def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
-        """Fetch the next records of the assigned partitions that are not paused; an empty list after the timeout."""
+        """Fetch the next records of the assigned partitions that are not paused; an empty list after the timeout.
+
+        Raises UndecodableBatch, again at every call until its partition is skipped, and DependencyUnavailable.
+        """
         ...
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -115,8 +135,11 @@ class Bus(Protocol):
         ...
 
     async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
-        """Append all, in order per key; one entry per message: None when it is durable, PublishRefused when it never
-        will be, TransientError when that is unknown. Many calls may be under way at once."""
+        """Append all, in order per key. Many calls may be under way at once.
+
+        One entry per message: None when it is durable, PublishRefused when it never will be, TransientError when that
+        is unknown.
+        """
         ...
 
     async def subscribe(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> Subscription:

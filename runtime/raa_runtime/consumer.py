@@ -1,0 +1,154 @@
+"""The consumer policy, the same on every bus: lanes, bounded in-flight, watermark, pause and resume."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
+from typing import Final
+
+from raa_schemas.envelope import InvalidEventError
+
+from raa_runtime.bus.port import Bus, Record, Subscription, TopicPartition
+from raa_runtime.clock import Clock
+from raa_runtime.errors import TransientError
+from raa_runtime.intake import Addressed, Intake
+from raa_runtime.lanes import Lanes
+from raa_runtime.telemetry import Logger
+from raa_runtime.watermark import Watermark
+
+COMMIT_SECONDS: Final = 0.2
+COMMIT_RECORDS: Final = 500
+_POLL_RECORDS: Final = 500
+_POLL_SECONDS: Final = 0.2
+Handle = Callable[[Addressed], Awaitable[None]]
+Poison = Callable[[Record, InvalidEventError, datetime], Awaitable[None]]
+
+
+class Consumer:
+    """Read a group's topics into lanes and commit what is settled. `handle` and `poison` must not raise."""
+
+    def __init__(self, bus: Bus, group: str, topics: Sequence[str], intake: Intake, lanes: Lanes,  # noqa: PLR0913
+                 lane_of: Callable[[Addressed], str], handle: Handle, poison: Poison, max_in_flight: int,
+                 clock: Clock, log: Logger) -> None:
+        self._bus, self._group, self._topics = bus, group, topics
+        self._intake, self._lanes, self._lane_of = intake, lanes, lane_of
+        self._handle, self._poison = handle, poison
+        self._max_in_flight = max_in_flight
+        self._clock, self._log = clock, log
+        self._marks: dict[TopicPartition, Watermark] = {}
+        self._subscription: Subscription | None = None
+        self._paused = False
+        self._taking = True
+        self._since_commit = 0
+        self._committed_at = 0.0
+        self.in_flight = 0
+
+    async def start(self) -> None:
+        """Join the group."""
+        self._subscription = await self._bus.subscribe(self._group, self._topics, self)
+
+    @property
+    def subscription(self) -> Subscription:
+        """Give the membership; only after `start`."""
+        if self._subscription is None:
+            raise RuntimeError("the consumer was not started")
+        return self._subscription
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """Name the partition numbers this member holds, over all topics."""
+        return frozenset(place.partition for place in self._marks)
+
+    async def run(self) -> None:
+        """Fetch until `stop_taking`."""
+        while self._taking:
+            try:
+                records = await self.subscription.poll(_POLL_RECORDS, _POLL_SECONDS)
+            except TransientError as problem:
+                self._log.warning("poll_failed", reason=str(problem))
+                await asyncio.sleep(1.0)
+                continue
+            for record in records:
+                self._take(record)
+            self._flow()
+            await self.commit_if_due()
+            if records:
+                await asyncio.sleep(0)
+
+    def _take(self, record: Record) -> None:
+        mark = self._marks.get(record.place)
+        if mark is None or not self._taking:
+            return
+        mark.take(record.offset)
+        self.in_flight += 1
+        try:
+            addressed = self._intake.address(record)
+        except InvalidEventError as problem:
+            at, why = self._clock.now(), problem
+            self._put(f"poison {record.topic} {record.partition}", record, mark, lambda: self._poison(record, why, at))
+        else:
+            self._put(self._lane_of(addressed), record, mark, lambda: self._handle(addressed))
+
+    def _put(self, lane: str, record: Record, mark: Watermark, work: Callable[[], Awaitable[None]]) -> None:
+        async def item() -> None:
+            await work()
+            self.in_flight -= 1
+            self._since_commit += 1
+            mark.settle(record.offset)
+            self._flow()
+
+        self._lanes.put(lane, item)
+
+    def _flow(self) -> None:
+        """Pause when too much is in flight, resume when half of it is gone; the backlog stays visible as lag."""
+        if not self._paused and self.in_flight >= self._max_in_flight:
+            self._paused = True
+            self.subscription.pause(self.subscription.assignment())
+        elif self._paused and self.in_flight <= self._max_in_flight // 2:
+            self._paused = False
+            self.subscription.resume(self.subscription.assignment())
+
+    async def commit_if_due(self) -> None:
+        """Commit every 200 ms or 500 settled records."""
+        now = self._clock.monotonic()
+        if self._since_commit >= COMMIT_RECORDS or now - self._committed_at >= COMMIT_SECONDS:
+            self._committed_at = now
+            await self.commit(self._marks)
+
+    async def commit(self, places: Collection[TopicPartition]) -> None:
+        """Commit the watermark of these partitions."""
+        self._since_commit = 0
+        offsets = {place: offset for place in places if (offset := self._marks[place].to_commit()) is not None}
+        if not offsets:
+            return
+        try:
+            await self.subscription.commit(offsets)
+        except TransientError as problem:
+            self._log.info("commit_failed", reason=str(problem), note="the records come again and are recognised")
+            return
+        for place, offset in offsets.items():
+            if mark := self._marks.get(place):
+                mark.committed(offset)
+
+    async def revoked(self, places: Collection[TopicPartition]) -> None:
+        """Commit what is settled and forget these partitions; what is still in a lane settles into the void."""
+        if self._subscription is not None:
+            await self.commit([place for place in places if place in self._marks])
+        for place in places:
+            self._marks.pop(place, None)
+
+    async def assigned(self, places: Collection[TopicPartition]) -> None:
+        """Start anew with these."""
+        for place in places:
+            self._marks[place] = Watermark()
+        if self._subscription is not None and self._paused:
+            self._subscription.pause(places)
+
+    def stop_taking(self) -> None:
+        """Take no further records."""
+        self._taking = False
+
+    async def close(self) -> None:
+        """Commit the rest and leave the group."""
+        if self._subscription is not None:
+            await self.commit(list(self._marks))
+            await self._subscription.close()

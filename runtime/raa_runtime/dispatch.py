@@ -1,0 +1,371 @@
+"""What happens to an event, a completion, a wake or a command in its aggregate's lane, whatever goes wrong."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeVar, cast
+
+from raa_schemas.cancel import CancelRequested
+from raa_schemas.envelope import InvalidEventError
+from raa_schemas.event import Event
+
+from raa_runtime.bus.port import Message, Record
+from raa_runtime.deadletters import DeadLetter
+from raa_runtime.errors import AlreadyHandled, DependencyUnavailable, PermanentError, TransientError, is_permanent
+from raa_runtime.guard import outcome_of
+from raa_runtime.intake import Addressed, Intake, read_body
+from raa_runtime.lanes import Lanes
+from raa_runtime.settings import ServiceSettings
+from raa_runtime.state.aggregate import Aggregate, Deferred, Entry
+from raa_runtime.state.codec import Kind
+from raa_runtime.unit import Completed, E, Received, Unit
+from raa_runtime.unit_of_work import Address, Cause, UnitOfWork
+from raa_runtime.wakes import CompletedHandler, TimerHandler, fire_timers, shrink, take_over
+
+DEFECT_TRIES: Final = 3
+WAKE_TRIES: Final = 8
+MOST_DEFERRED: Final = 100
+FIRST_BACKOFF_SECONDS: Final = 1.0
+LONGEST_BACKOFF_SECONDS: Final = 60.0
+STALLS_TASKS: Final = frozenset({"planner", "safety", "executor", "reflector"})
+Rejection = Callable[[Record, str], Event | None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class On(Generic[E]):
+    """Which handler decides on an event, and on which aggregate."""
+
+    event: type[E]
+    kind: Kind[Any]
+    handler: Callable[[Unit[Any], Received[E]], None]
+
+
+class Away:
+    """Remember what does not answer, so that readiness can name it."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+
+@dataclass
+class Dispatcher:
+    """Run the work of one service in its lanes. Its methods for the consumer never raise."""
+
+    service: str
+    work: UnitOfWork
+    lanes: Lanes
+    intake: Intake
+    settings: ServiceSettings
+    kinds: Mapping[str, Kind[Any]]
+    on: Mapping[str, On[Any]]
+    completed: Mapping[str, CompletedHandler]
+    timers: Mapping[str, Mapping[str, TimerHandler]]
+    dead: Callable[[], frozenset[str]]
+    rejections: Rejection | None = None
+    count: Callable[[str, str], None] = lambda *_: None
+    away: Away = field(default_factory=Away)
+
+    def lane_of(self, addressed: Addressed) -> str:
+        """Name the lane of a record: its aggregate."""
+        return f"{self.on[addressed.topic.name].kind.name}:{addressed.aggregate}"
+
+    async def _until_stored(self, work: Callable[[], Awaitable[T]]) -> T | Exception:
+        """Try again for as long as the store or the bus is away; every other failure is the caller's to judge."""
+        pause = 0.1
+        while True:
+            outcome = await outcome_of(work)
+            if not isinstance(outcome, DependencyUnavailable):
+                self.away.reason = None
+                return outcome
+            if self.away.reason is None:
+                self.work.log.warning("dependency_away", reason=str(outcome), note="waiting until it is back")
+            self.away.reason = str(outcome)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    # events
+
+    async def handle(self, addressed: Addressed) -> None:
+        """Decide on one event: stored, a duplicate, deferred, or a dead letter."""
+        begun, tries = self.work.clock.now(), 0
+        outcome = await outcome_of(lambda: _read(addressed))
+        if isinstance(outcome, Exception):
+            await self._bury(addressed, outcome, 1, begun)
+            return
+        event = outcome
+        while True:
+            tries += 1
+            problem = await self._until_stored(lambda: self._process(addressed, event))
+            if not isinstance(problem, Exception):
+                self.count(addressed.topic.name, "handled")
+                return
+            if isinstance(problem, AlreadyHandled):
+                self.count(addressed.topic.name, "duplicate")
+                return
+            if isinstance(problem, TransientError):
+                problem = await self._until_stored(lambda why=problem: self._defer(addressed, event, why))
+                if not isinstance(problem, Exception):
+                    self.count(addressed.topic.name, "deferred")
+                    return
+            if is_permanent(problem) or tries >= DEFECT_TRIES:
+                await self._bury(addressed, problem, tries, begun)
+                return
+            self.work.log.error("handler_defect", event=addressed.topic.name, task=addressed.envelope.subject,
+                                tenant=addressed.tenant, exc_info=problem)
+            await asyncio.sleep(0.05 * tries)
+
+    async def _process(self, addressed: Addressed, event: Received[Any]) -> None:
+        on = self.on[addressed.topic.name]
+
+        def decide(unit: Unit[Any]) -> None:
+            self._refuse_too_old(unit, event, addressed.record)
+            if unit.aggregate.quarantined or (unit.aggregate.deferred and on.event is not CancelRequested):
+                _queue(unit, addressed, event, "waits behind an earlier event", unit.now.timestamp())
+                return
+            on.handler(unit, event)
+
+        await self.work.run(self._address(on.kind, addressed), decide, "event", event)
+
+    def _refuse_too_old(self, unit: Unit[Any], event: Received[Any], record: Record) -> None:
+        age = (unit.now - record.timestamp).total_seconds()
+        if unit.is_new and age > self.settings.horizon_seconds:
+            raise PermanentError(f"too_old: event {event.id} is {age:.0f} s old and its aggregate is gone; submit anew")
+
+    async def _defer(self, addressed: Addressed, event: Received[Any], why: Exception) -> None:
+        on = self.on[addressed.topic.name]
+
+        def decide(unit: Unit[Any]) -> None:
+            pause = getattr(why, "retry_after", None) or FIRST_BACKOFF_SECONDS
+            _queue(unit, addressed, event, str(why), unit.now.timestamp() + pause)
+
+        await self.work.run(self._address(on.kind, addressed), decide, "event", event)
+
+    def _address(self, kind: Kind[Any], addressed: Addressed) -> Address:
+        return Address(kind, addressed.aggregate, addressed.envelope.subject, addressed.record.partition)
+
+    async def poison(self, record: Record, problem: InvalidEventError, at: datetime) -> None:
+        """Turn a record that is no event into one dead letter, and tell an intake client in words."""
+        letter = self._letter(record, problem, 1, at)
+        self.work.log.warning("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset,
+                              reason=str(problem), fingerprint=letter.fingerprint)
+        self.count(record.topic, "dead_letter")
+        await self.work.bury(letter)
+        await self._reject(record, str(problem))
+
+    async def _bury(self, addressed: Addressed, problem: Exception, tries: int, begun: datetime) -> None:
+        record, envelope = addressed.record, addressed.envelope
+        letter = self._letter(record, problem, tries, begun)
+        self.work.log.error("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset,
+                            task=envelope.subject, tenant=addressed.tenant, reason=str(problem),
+                            fingerprint=letter.fingerprint)
+        self.count(addressed.topic.name, "dead_letter")
+        more = []
+        if self.service in STALLS_TASKS and not self._is_intake(record):
+            more.append(letter.stalled(self.work.deployment, addressed.tenant, envelope.subject, envelope.type, envelope.id))
+        await self.work.bury(letter, *more)
+        await self._reject(record, str(problem))
+
+    def _is_intake(self, record: Record) -> bool:
+        return self.rejections is not None and self.intake.topic(record.topic).name == "task.created"
+
+    async def _reject(self, record: Record, reason: str) -> None:
+        if self.rejections is None or not self._is_intake(record):
+            return
+        message = self.rejections(record, reason)
+        if message is not None:
+            await self.work.send([cast(Message, message)])
+
+    def _letter(self, record: Record, problem: Exception, tries: int, begun: datetime) -> DeadLetter:
+        return DeadLetter("record", self.service, record.topic, record.partition, record.offset, record.key,
+                          record.value, record.headers, problem, tries, begun, self.work.clock.now())
+
+    # completions
+
+    def deliver(self, kind: str, aggregate: Aggregate[Any], done: Completed) -> None:
+        """Bring the outcome of an activity into its lane."""
+        at = Address(self.kinds[kind], aggregate.id, aggregate.task_id, aggregate.partition)
+        self.lanes.put(f"{kind}:{aggregate.id}", lambda: self._complete(at, done))
+
+    async def _complete(self, at: Address, done: Completed) -> None:
+        def decide(unit: Unit[Any]) -> None:
+            activity = unit.aggregate.activities.get(done.activity_id)
+            if activity is None or activity.epoch != done.epoch or activity.owner != unit.owner:
+                unit.ignore("fenced: this activity was settled or taken over")
+                return
+            del unit.aggregate.activities[done.activity_id]
+            self.completed[done.kind](unit, done)
+
+        await self._insist(at, decide, "completed")
+
+    async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], cause: Cause) -> None:
+        """Run a unit that no redelivery would repeat; a defect quarantines the aggregate instead of losing it."""
+        problem: Any = None
+        for tries in range(DEFECT_TRIES):
+            problem = await self._until_stored(lambda: self.work.run(at, decide, cause))
+            if not isinstance(problem, Exception):
+                return
+            self.work.log.error("unit_defect", cause=cause, aggregate=at.id, exc_info=problem)
+            await asyncio.sleep(0.05 * (tries + 1))
+        await self._until_stored(lambda: self.work.run(at, lambda unit: self._quarantine(unit, problem), cause))
+
+    def _quarantine(self, unit: Unit[Any], problem: Exception) -> None:
+        unit.aggregate.quarantined = True
+        letter = DeadLetter("aggregate", self.service, unit.kind.name, -1, -1, unit.id.encode(),
+                            unit.state.model_dump_json().encode()[:500_000], (), problem, unit.aggregate.wake_tries,
+                            unit.now, unit.now)
+        self._put_letter(unit, letter, unit.kind.name, None)
+
+    def _put_letter(self, unit: Unit[Any], letter: DeadLetter, dead_type: str, dead_id: str | None) -> None:
+        messages = [letter.message(self.work.deployment)]
+        if self.service in STALLS_TASKS:
+            messages.append(letter.stalled(self.work.deployment, unit.tenant, unit.task_id, dead_type, dead_id))
+        for number, message in enumerate(messages):
+            unit.aggregate.counter += 1
+            unit.aggregate.outbox.append(Entry(
+                f"{letter.fingerprint}-{unit.id}-{unit.aggregate.counter}-{number}", message.topic, message.key.decode(),
+                [(name, raw.decode()) for name, raw in message.headers], message.value.decode()))
+        self.work.log.error("dead_letter", kind=letter.kind, aggregate=unit.id, reason=str(letter.problem))
+
+    # wakes
+
+    def wake(self, kind: Kind[Any], aggregate: str) -> None:
+        """Hand a wake to the lane of an aggregate."""
+        at = Address(kind, aggregate, aggregate.split("/")[1])
+        self.lanes.put(f"{kind.name}:{aggregate}", lambda: self._wake(at))
+
+    async def _wake(self, at: Address) -> None:
+        handlers = dict(self.timers.get(at.kind.name, {}))
+        claimed = await self._until_stored(lambda: self.work.run(at, self._claim, "wake"))
+        if isinstance(claimed, Exception) or claimed.ignored is not None or claimed.aggregate.quarantined:
+            return
+
+        def decide(unit: Unit[Any]) -> None:
+            unit.aggregate.wake_tries = 0
+            take_over(unit, self.dead(), dict(self.completed))
+            fire_timers(unit, handlers)
+
+        problem = await self._until_stored(lambda: self.work.run(at, decide, "wake"))
+        if isinstance(problem, Exception):
+            self.work.log.error("wake_defect", aggregate=at.id, exc_info=problem)
+            return
+        await self._work_off(at)
+
+    def _claim(self, unit: Unit[Any]) -> None:
+        """Take a due aggregate in one conditional write; one that keeps failing is quarantined."""
+        aggregate, now = unit.aggregate, unit.now.timestamp()
+        orphaned = bool(self.dead().intersection(aggregate.owners))
+        if aggregate.tombstone or aggregate.quarantined or unit.is_new:
+            unit.ignore("nothing to wake")
+        elif not orphaned and (aggregate.wake_at is None or aggregate.wake_at > now):
+            unit.ignore("not due")
+        elif aggregate.closed:
+            # The write publishes what is left; the next wake finds the outbox empty.
+            if not aggregate.outbox:
+                shrink(unit)
+            unit.aggregate.wake_tries = 0
+        elif aggregate.wake_tries >= WAKE_TRIES:
+            self._quarantine(unit, PermanentError(f"{aggregate.wake_tries} wakes in a row failed"))
+        else:
+            aggregate.wake_tries += 1
+
+    async def _work_off(self, at: Address) -> None:
+        """Try the deferred events that are due, in order; the first that fails again holds back the others."""
+        while True:
+            tried: list[Deferred] = []
+            outcome = await self._until_stored(
+                lambda tried=tried: self.work.run(at, lambda unit: self._next_deferred(unit, tried), "wake"))
+            if not tried:
+                return
+            if isinstance(outcome, Exception):
+                why = outcome
+                await self._until_stored(lambda why=why: self.work.run(at, lambda unit: self._put_back(unit, why), "wake"))
+                return
+
+    def _next_deferred(self, unit: Unit[Any], tried: list[Deferred]) -> None:
+        tried.clear()
+        waiting = unit.aggregate.deferred
+        if unit.aggregate.quarantined or not waiting or waiting[0].due > unit.now.timestamp():
+            unit.ignore("nothing deferred is due")
+            return
+        head = waiting.pop(0)
+        tried.append(head)
+        addressed = self.intake.address(_as_record(head))
+        event = read_body(addressed)
+        unit.cause_id = event.id
+        if unit.aggregate.version <= 1 and unit.aggregate.counter == 0:
+            unit.take_context(event)
+        self.on[addressed.topic.name].handler(unit, event)
+
+    def _put_back(self, unit: Unit[Any], why: Exception) -> None:
+        if not unit.aggregate.deferred:
+            unit.ignore("nothing deferred")
+            return
+        head = unit.aggregate.deferred[0]
+        head.tries += 1
+        head.reason = str(why)
+        backoff = min(FIRST_BACKOFF_SECONDS * 2 ** head.tries, LONGEST_BACKOFF_SECONDS)
+        head.due = unit.now.timestamp() + (getattr(why, "retry_after", None) or backoff)
+        if isinstance(why, TransientError) and head.tries < self.settings.defer_tries:
+            return
+        if not is_permanent(why) and head.tries < min(DEFECT_TRIES, self.settings.defer_tries):
+            return
+        unit.aggregate.deferred.pop(0)
+        record = _as_record(head)
+        letter = DeadLetter("deferred", self.service, record.topic, record.partition, record.offset, record.key,
+                            record.value, record.headers, why, head.tries,
+                            datetime.fromtimestamp(head.first_failed, UTC), unit.now)
+        self._put_letter(unit, letter, self.intake.topic(record.topic).name, head.event_id)
+
+    # commands
+
+    async def command(self, at: Address, decide: Callable[[Unit[Any]], T]) -> T:
+        """Run a unit for somebody who waits; raises what it raises."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        answer: list[T] = []
+
+        def keep(unit: Unit[Any]) -> None:
+            answer[:] = [decide(unit)]
+
+        async def item() -> None:
+            outcome = await outcome_of(lambda: self.work.run(at, keep, "command"))
+            if done.cancelled():
+                return
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(answer[0])
+
+        self.lanes.put(f"{at.kind.name}:{at.id}", item)
+        return await done
+
+
+async def _read(addressed: Addressed) -> Received[Any]:
+    return read_body(addressed)
+
+
+def _queue(unit: Unit[Any], addressed: Addressed, event: Received[Any], reason: str, due: float) -> None:
+    if len(unit.aggregate.deferred) >= MOST_DEFERRED:
+        raise PermanentError(f"{unit.id} already has {MOST_DEFERRED} deferred events")
+    record, now = addressed.record, unit.now.timestamp()
+    unit.aggregate.deferred.append(Deferred(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=record.timestamp.timestamp(),
+        key=record.key.decode(errors="replace") if record.key is not None else None,
+        headers=[(name, (raw or b"").decode()) for name, raw in record.headers],
+        value=(record.value or b"").decode(),
+        event_id=event.id,
+        tries=1,
+        due=due,
+        reason=reason,
+        first_failed=now,
+    ))
+
+
+def _as_record(deferred: Deferred) -> Record:
+    return Record(deferred.topic, deferred.partition, deferred.offset, datetime.fromtimestamp(deferred.timestamp, UTC),
+                  None if deferred.key is None else deferred.key.encode(), deferred.value.encode(),
+                  tuple((name, text.encode()) for name, text in deferred.headers))

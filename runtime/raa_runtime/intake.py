@@ -1,0 +1,86 @@
+"""From a record to an event: envelope, tenant, aggregate, body. Everything wrong with a record shows here."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import ValidationError
+from raa_schemas.canonical import digest_bytes
+from raa_schemas.envelope import Envelope, InvalidEventError, Place, decode
+from raa_schemas.event import Event
+from raa_schemas.ids import TenantId, origin_key
+from raa_schemas.tenants import IntakePolicy, resolve_tenant
+from raa_schemas.topics import TENANT_PREFIX, TOPICS, Topic
+
+from raa_runtime.bus.port import Record
+from raa_runtime.unit import Origin, Received
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A record whose envelope was read: enough to find its lane."""
+
+    record: Record
+    envelope: Envelope
+    body: bytes
+    topic: Topic
+    tenant: TenantId
+    aggregate: str
+
+
+class Intake:
+    """Read records of one deployment."""
+
+    def __init__(self, deployment: str, policy: IntakePolicy) -> None:
+        self._prefix = f"{deployment}." if deployment else ""
+        self._deployment = deployment
+        self._policy = policy
+
+    def topic(self, name: str) -> Topic:
+        """Find the declaration of a topic by its name on the bus, which may belong to one tenant."""
+        bare = name.removeprefix(self._prefix)
+        if bare.startswith(f"{TENANT_PREFIX}."):
+            bare = bare.split(".", 2)[2]
+        return TOPICS[bare]
+
+    def place(self, record: Record) -> Place:
+        """Say what a record's topic and position imply."""
+        topic = self.topic(record.topic)
+        origin = origin_key(self._deployment, record.topic, record.partition, record.offset, record.timestamp)
+        return Place(topic.name, topic.event.major, origin, record.timestamp)
+
+    def address(self, record: Record) -> Addressed:
+        """Read the envelope; raises InvalidEventError."""
+        topic = self.topic(record.topic)
+        envelope, body = decode(record.headers, record.value, self.place(record))
+        tenant = resolve_tenant(record.topic.removeprefix(self._prefix), envelope.tenant, self._policy)
+        aggregate = topic.aggregate_id(tenant, envelope.subject, envelope.step)
+        return Addressed(record, envelope, body, topic, tenant, aggregate)
+
+
+def read_body(addressed: Addressed) -> Received[Any]:
+    """Validate the body; raises InvalidEventError naming each field that is wrong."""
+    envelope, record = addressed.envelope, addressed.record
+    try:
+        data = addressed.topic.event.model_validate_json(addressed.body)
+    except ValidationError as problem:
+        raise InvalidEventError(_explain(addressed, problem)) from None
+    if data.task_id != envelope.subject:
+        if data.task_id is not None:
+            raise InvalidEventError(f"the body says task {data.task_id!r}, ce_subject says {envelope.subject!r}")
+        data = cast(Event, data.model_copy(update={"task_id": envelope.subject}))
+    return Received(
+        data=data,
+        id=envelope.id,
+        tenant=addressed.tenant,
+        time=envelope.time,
+        origin=Origin(record.topic, record.partition, record.offset),
+        digest=digest_bytes(addressed.body)[-16:],
+        traceparent=envelope.traceparent,
+        deadline=envelope.deadline,
+    )
+
+
+def _explain(addressed: Addressed, problem: ValidationError) -> str:
+    items = [f"{'.'.join(str(part) for part in item['loc']) or 'the body'}: {item['msg']}"
+             for item in problem.errors(include_url=False, include_input=False)[:5]]
+    return f"not a valid {addressed.envelope.type}: {'; '.join(items)}"

@@ -1,0 +1,73 @@
+"""Which processes are alive: one heartbeat row each, watched on the observer's own clock."""
+
+import os
+import secrets
+from dataclasses import dataclass, replace
+
+from raa_runtime.clock import Clock
+from raa_runtime.errors import LeaseLost
+from raa_runtime.state.port import DocumentStore, Process
+
+
+def new_incarnation(instance: str) -> str:
+    """Name one run of a process: `<instance>:<pid>:<random>`, without white space."""
+    return f"{instance.replace(' ', '_')}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+@dataclass(slots=True)
+class _Sighting:
+    beat: int
+    at: float
+
+
+class Liveness:
+    """Keep this process's lease and notice when another's is over."""
+
+    def __init__(self, store: DocumentStore, clock: Clock, instance: str, lease_seconds: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._own = Process(new_incarnation(instance), instance, 0)
+        self._lease_seconds = lease_seconds
+        self._renewed = 0.0
+        self._seen: dict[str, _Sighting] = {}
+        self.dead: frozenset[str] = frozenset()
+
+    @property
+    def incarnation(self) -> str:
+        """Name this run of this process."""
+        return self._own.incarnation
+
+    async def beat(self) -> None:
+        """Renew the lease and look at the others; afterwards `dead` names those whose work may be taken over."""
+        before = self._clock.boottime()
+        self._own = replace(self._own, beat=self._own.beat + 1)
+        await self._store.beat(self._own)
+        self._renewed = before
+        rows = [row for row in await self._store.processes() if row.incarnation != self.incarnation]
+        self.dead = frozenset(row.incarnation for row in rows if self._is_dead(row))
+
+    def _is_dead(self, row: Process) -> bool:
+        # An earlier incarnation of this very instance cannot be running: its lock or its name is ours now.
+        if row.stopped or row.instance == self._own.instance:
+            return True
+        now = self._clock.monotonic()
+        sighting = self._seen.get(row.incarnation)
+        if sighting is None or sighting.beat != row.beat:
+            self._seen[row.incarnation] = _Sighting(row.beat, now)
+            return False
+        return now - sighting.at > self._lease_seconds
+
+    def check(self) -> None:
+        """Raise LeaseLost when this process may count as dead to others."""
+        silent = self._clock.boottime() - self._renewed
+        if silent > self._lease_seconds * 0.8:
+            raise LeaseLost(f"no heartbeat for {silent:.1f} s; another process may have taken over")
+
+    async def forget(self, incarnation: str) -> None:
+        """Remove a dead process's row once nothing of its work remains."""
+        self._seen.pop(incarnation, None)
+        await self._store.forget(incarnation)
+
+    async def stop(self) -> None:
+        """Give up the lease, so that others take over at once."""
+        await self._store.beat(replace(self._own, beat=self._own.beat + 1, stopped=True))

@@ -1,0 +1,317 @@
+"""One service: its parts put together, started, kept alive, drained."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from raa_schemas.ids import owned
+from raa_schemas.tenants import IntakePolicy
+from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES, TOPICS, dead_letter_topic, topic_of
+
+from raa_runtime.activities import Activities, Run
+from raa_runtime.bus.port import TopicPartition, TopicSpec
+from raa_runtime.consumer import Consumer
+from raa_runtime.dispatch import Dispatcher, On, Rejection
+from raa_runtime.errors import DependencyUnavailable, TransientError
+from raa_runtime.guard import outcome_of
+from raa_runtime.http import HttpServer, Ping, listen
+from raa_runtime.intake import Intake
+from raa_runtime.lanes import Lanes
+from raa_runtime.liveness import Liveness
+from raa_runtime.platform import Platform
+from raa_runtime.scope import TenantScope
+from raa_runtime.settings import ServiceSettings
+from raa_runtime.state.aggregate import Aggregate, S
+from raa_runtime.state.codec import Kind, decode
+from raa_runtime.state.port import DocumentStore
+from raa_runtime.telemetry import Metrics
+from raa_runtime.unit import Unit
+from raa_runtime.unit_of_work import Address, UnitOfWork
+from raa_runtime.wakes import CompletedHandler, Poller, TimerHandler
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+MOST_CLOCK_SKEW_SECONDS: Final = 2.0
+T = TypeVar("T")
+P = TypeVar("P")
+Observer = Callable[[Kind[Any], Unit[Any]], None]
+Step = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Does:
+    """An activity: what runs outside the lane, and which handler gets its outcome."""
+
+    name: str
+    kind: Kind[Any]
+    run: Run
+    completed: CompletedHandler
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A named timer of a kind of aggregate."""
+
+    name: str
+    kind: Kind[Any]
+    handler: TimerHandler
+
+
+class AggregateReader:
+    """Read a service's own aggregates, one tenant at a time."""
+
+    def __init__(self, store: DocumentStore, kind: Kind[S]) -> None:
+        self._store, self._kind = store, kind
+
+    async def find(self, scope: TenantScope, aggregate: str) -> Aggregate[Any] | None:
+        """Load one, None if there is none."""
+        document = await self._store.find(scope, self._kind.name, aggregate)
+        return decode(self._kind, document) if document else None
+
+    async def newest(self, scope: TenantScope, mark: str, limit: int) -> list[Aggregate[Any]]:
+        """Load those with the highest values of a mark."""
+        documents = await self._store.newest(scope, self._kind.name, mark, limit)
+        return [decode(self._kind, document) for document in documents]
+
+    async def scan(self, scope: TenantScope, mark: str, since: float | str | None = None,
+                   limit: int = 100_000) -> list[Aggregate[Any]]:
+        """Load those with a mark, ascending, above `since` if given."""
+        documents = await self._store.scan(scope, self._kind.name, mark, since, limit)
+        return [decode(self._kind, document) for document in documents]
+
+
+class Service:
+    """A service as `app.py` puts it together; run alone, or with the others in one process."""
+
+    def __init__(self, name: str, settings: ServiceSettings, platform: Platform, *,  # noqa: PLR0913
+                 kinds: Sequence[Kind[Any]], on: Sequence[On[Any]] = (), does: Sequence[Does] = (),
+                 timers: Sequence[Timer] = (), api: "APIRouter | None" = None,
+                 pings: Mapping[str, Ping] | None = None, background: Sequence[Step] = (),
+                 before_ready: Sequence[Step] = (), rejections: Rejection | None = None,
+                 observers: Sequence[Observer] = (), metrics: Metrics | None = None) -> None:
+        self.name, self.settings, self.platform = name, settings, platform
+        self.metrics = metrics or Metrics()
+        self.log = platform.logger(name)
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._background, self._before_ready = background, before_ready
+        self._tasks: list[asyncio.Task[None]] = []
+        self._phase = "starting"
+        self._db = platform.open_store(name)
+        self._liveness = Liveness(self._db, platform.clock, f"{name}@{settings.instance}", settings.lease_seconds)
+        self._lanes = Lanes()
+        self._watchers: dict[tuple[str, str], list[Callable[[Any], None]]] = {}
+        self._dispatcher = self._make_dispatcher(on, does, timers, rejections, observers)
+        self._consumer = self._make_consumer(on) if on else None
+        self._poller = Poller(self._db, platform.clock, kinds, self._partitions, self._dispatcher.wake)
+        own_pings: dict[str, Ping] = {"bus": platform.bus.ping, "store": self._check_store}
+        self.http = HttpServer(name, listen(settings.http_host, settings.http_port), api, self.metrics, self._unready,
+                               own_pings | dict(pings or {}))
+
+    def _make_dispatcher(self, on: Sequence[On[Any]], does: Sequence[Does], timers: Sequence[Timer],
+                         rejections: Rejection | None, observers: Sequence[Observer]) -> Dispatcher:
+        platform, settings = self.platform, self.settings
+        self._activities = Activities({do.name: do.run for do in does}, platform.clock, self._liveness.check, self.log,
+                                      lambda kind, aggregate, done: self._dispatcher.deliver(kind, aggregate, done))
+        work = UnitOfWork(self.name, settings.deployment, self._liveness.incarnation, self._db, platform.bus,
+                          platform.clock, self.log, self._activities.launch, self._activities.stop,
+                          (*observers, self._tell_watchers))
+        events = self.metrics.counter(f"raa_{self.name}_events_total", "events by topic and outcome", ("topic", "outcome"))
+        policy = IntakePolicy(settings.allow_anonymous, settings.tenants)
+        by_kind: dict[str, dict[str, TimerHandler]] = {}
+        for timer in timers:
+            by_kind.setdefault(timer.kind.name, {})[timer.name] = timer.handler
+        return Dispatcher(
+            service=self.name, work=work, lanes=self._lanes, intake=Intake(settings.deployment, policy),
+            settings=settings, kinds=self._kinds, on={topic_of(item.event).name: item for item in on},
+            completed={do.name: do.completed for do in does}, timers=by_kind, dead=lambda: self._liveness.dead,
+            rejections=rejections, count=lambda topic, outcome: events.labels(topic, outcome).inc())
+
+    def _make_consumer(self, on: Sequence[On[Any]]) -> Consumer:
+        topics = [owned(self.settings.deployment, topic_of(item.event).name) for item in on]
+        dispatcher = self._dispatcher
+        return Consumer(self.platform.bus, owned(self.settings.deployment, self.name), topics, dispatcher.intake,
+                        self._lanes, dispatcher.lane_of, dispatcher.handle, dispatcher.poison,
+                        self.settings.max_in_flight, self.platform.clock, self.log)
+
+    def _partitions(self) -> frozenset[int] | None:
+        return self._consumer.partitions if self._consumer else None
+
+    @property
+    def url(self) -> str:
+        """Give the base URL of its HTTP routes."""
+        return self.http.url
+
+    # life
+
+    async def start(self) -> None:
+        """Open the store, join the group, serve; returns when it is running (ready may follow)."""
+        await self._db.start([kind.spec for kind in self._kinds.values()])
+        await self._liveness.beat()
+        if self.settings.create_topics:
+            await self.platform.bus.apply_topics(topic_specs(self.settings))
+        await self.http.start()
+        self._spawn("heartbeat", self._keep_alive)
+        self._spawn("wakes", self._keep_waking)
+        for step in self._background:
+            self._spawn("background", step)
+        if self._consumer:
+            await self._consumer.start()
+            self._spawn("consumer", self._consumer.run)
+        self._gauges()
+        self._spawn("warm_up", self._warm_up)
+
+    def _gauges(self) -> None:
+        running = self.metrics.gauge(f"raa_{self.name}_activities_running", "activities under way")
+        running.set_function(lambda: len(self._activities))
+        if consumer := self._consumer:
+            in_flight = self.metrics.gauge(f"raa_{self.name}_in_flight_records", "records taken and not settled")
+            in_flight.set_function(lambda: consumer.in_flight)
+
+    async def _warm_up(self) -> None:
+        for step in self._before_ready:
+            await step()
+        self._phase = "running"
+        self.log.info("running", url=self.url)
+
+    def _spawn(self, name: str, work: Step) -> None:
+        task = asyncio.create_task(self._keep(name, work), name=f"{self.name} {name}")
+        self._tasks.append(task)
+
+    async def _keep(self, name: str, work: Step) -> None:
+        """Start a loop again when it fails; its failure is logged, never swallowed."""
+        while True:
+            problem = await outcome_of(work)
+            if not isinstance(problem, Exception):
+                return
+            self.log.error("loop_failed", loop=name, exc_info=None if isinstance(problem, TransientError) else problem,
+                           reason=str(problem))
+            await asyncio.sleep(1.0)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await self._liveness.beat()
+            for incarnation in self._liveness.dead:
+                if not await self._poller.reclaim({incarnation}):
+                    await self._liveness.forget(incarnation)
+            await asyncio.sleep(self.settings.lease_seconds / 5)
+
+    async def _keep_waking(self) -> None:
+        while True:
+            await self._poller.sweep()
+            await self._poller.pause()
+
+    def _unready(self) -> dict[str, str]:
+        missing = {} if self._phase == "running" else {"phase": self._phase}
+        if self._dispatcher.away.reason:
+            missing["work"] = self._dispatcher.away.reason
+        return missing
+
+    async def _check_store(self) -> None:
+        await self._db.ping()
+        skew = abs((await self._db.now() - self.platform.clock.now()).total_seconds())
+        if skew > MOST_CLOCK_SKEW_SECONDS:
+            raise DependencyUnavailable(f"this clock and the store's differ by {skew:.1f} s; set it by NTP")
+
+    async def missing(self) -> dict[str, str]:
+        """Name what is missing for readiness; empty when it is ready."""
+        return await self.http.missing()
+
+    async def caught_up(self) -> None:
+        """Wait until everything that lay on its topics when this was called has been settled."""
+        consumer = self._consumer
+        if consumer is None:
+            return
+        topics = [owned(self.settings.deployment, topic_of(item.event).name) for item in self._dispatcher.on.values()]
+        ends = await self.platform.bus.end_offsets(topics)
+        group = owned(self.settings.deployment, self.name)
+        while not _reached(await self.platform.bus.committed(group, topics), ends, consumer.subscription.assignment()):
+            await consumer.commit_if_due()
+            await asyncio.sleep(0.05)
+
+    async def drain(self) -> None:
+        """Stop in two phases: take nothing new; then finish what nobody may repeat, and hand over the rest."""
+        self._phase = "draining"
+        if self._consumer:
+            self._consumer.stop_taking()
+        if self._phase == "draining":
+            await self._activities.finish_unrepeatable(self.settings.drain_seconds)
+        await self._activities.abandon()
+        await self._finish_lanes()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._consumer:
+            await self._consumer.close()
+        await outcome_of(self._liveness.stop)
+        await self.http.stop()
+        await outcome_of(self._db.close)
+        self.log.info("stopped")
+
+    async def _finish_lanes(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.drain_seconds):
+                await self._lanes.idle()
+        except TimeoutError:
+            await self._lanes.cancel()
+
+    # what its own parts ask for
+
+    def store(self, kind: Kind[Any]) -> AggregateReader:
+        """Read its own aggregates of a kind."""
+        return AggregateReader(self._db, kind)
+
+    async def call(self, kind: Kind[S], aggregate: str, decide: Callable[[Unit[S], P], T], payload: P) -> T:
+        """Run one unit of work for a caller who waits for its being stored and published."""
+        at = Address(kind, aggregate, aggregate.split("/")[1])
+        return await self._dispatcher.command(at, lambda unit: decide(unit, payload))
+
+    async def call_and_wait(self, kind: Kind[S], aggregate: str, decide: Callable[[Unit[S], P], Any], payload: P,  # noqa: PLR0913
+                            until: Callable[[S], T | None], timeout_seconds: float) -> T:
+        """Run a unit, then wait until `until` of the aggregate's state gives something; raises TimeoutError."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def look(state: S) -> None:
+            value = until(state)
+            if value is not None and not done.done():
+                done.set_result(value)
+
+        def first(unit: Unit[S], given: P) -> None:
+            decide(unit, given)
+            look(unit.state)
+
+        watchers = self._watchers.setdefault((kind.name, aggregate), [])
+        watchers.append(look)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.call(kind, aggregate, first, payload)
+                return await done
+        finally:
+            watchers.remove(look)
+            if not watchers:
+                self._watchers.pop((kind.name, aggregate), None)
+
+    def _tell_watchers(self, kind: Kind[Any], unit: Unit[Any]) -> None:
+        for look in list(self._watchers.get((kind.name, unit.id), ())):
+            look(unit.state)
+
+
+def _reached(committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int],
+             held: frozenset[TopicPartition]) -> bool:
+    return all(committed.get(place, 0) >= end for place, end in ends.items() if place in held)
+
+
+def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
+    """List every topic of a deployment as it should be created."""
+    partitions, replication = settings.kafka_partitions, settings.kafka_replication
+    specs = [TopicSpec(owned(settings.deployment, topic.name), partitions, replication, topic.retention,
+                       topic.compacted, MAX_MESSAGE_BYTES) for topic in TOPICS.values()]
+    groups = sorted({reader for topic in TOPICS.values() for reader in topic.readers})
+    specs += [TopicSpec(owned(settings.deployment, dead_letter_topic(group)), 1, replication, timedelta(days=30), False,
+                        MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES) for group in groups]
+    return specs
+
+
+__all__ = ["AggregateReader", "Does", "On", "Service", "Timer", "topic_specs"]

@@ -1,0 +1,110 @@
+"""Time as an event: what a due aggregate has to do, and the poller that finds it."""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from raa_schemas.errors import error
+
+from raa_runtime.clock import Clock
+from raa_runtime.state.aggregate import Activity, Aggregate
+from raa_runtime.state.codec import Kind
+from raa_runtime.state.port import DocumentStore
+from raa_runtime.unit import Completed, Unit
+from raa_runtime.unit_of_work import ACTIVITY_GRACE_SECONDS
+
+POLL_SECONDS: Final = 0.5
+MOST_RUNS: Final = 8
+_PAGE: Final = 200
+TimerHandler = Callable[[Unit[Any], str], None]
+CompletedHandler = Callable[[Unit[Any], Completed], None]
+
+
+def shrink(unit: Unit[Any]) -> None:
+    """Turn an ended aggregate into its tombstone; its outbox is known to be published."""
+    aggregate = unit.aggregate
+    aggregate.state = unit.kind.tombstone(aggregate.state)
+    aggregate.outbox, aggregate.deferred, aggregate.tombstone = [], [], True
+
+
+def fire_timers(unit: Unit[Any], handlers: dict[str, TimerHandler]) -> None:
+    """Call the handler of each timer that is due."""
+    now = unit.now.timestamp()
+    due = sorted((at, name) for name, at in unit.aggregate.timers.items() if at <= now)
+    for _, name in due:
+        if unit.aggregate.timers.pop(name, None) is not None:
+            handlers[name](unit, name)
+
+
+def take_over(unit: Unit[Any], dead: Collection[str], completed: dict[str, CompletedHandler]) -> None:
+    """Settle or reclaim the activities of dead processes and those far past their deadline.
+
+    What may be repeated starts again here; `once` ends as unknown, because nobody may repeat it.
+    """
+    for activity in list(unit.aggregate.activities.values()):
+        overdue = unit.now.timestamp() > activity.deadline + ACTIVITY_GRACE_SECONDS
+        if activity.owner not in dead and not overdue:
+            continue
+        if activity.attempt >= MOST_RUNS:
+            _settle(unit, activity, "unknown" if activity.effect == "once" else "failed", completed)
+        elif activity.stopping:
+            _settle(unit, activity, "cancelled", completed)
+        elif activity.effect == "once":
+            _settle(unit, activity, "unknown", completed)
+        elif overdue and activity.owner not in dead:
+            _settle(unit, activity, "failed", completed)
+        elif activity.effect == "checkable" and unit.now.timestamp() < activity.deadline:
+            continue
+        else:
+            activity.owner, activity.epoch, activity.attempt = unit.owner, activity.epoch + 1, activity.attempt + 1
+            activity.deadline = unit.now.timestamp() + activity.timeout_seconds
+            unit.started.append(activity)
+
+
+def _settle(unit: Unit[Any], activity: Activity, outcome: Any, completed: dict[str, CompletedHandler]) -> None:
+    del unit.aggregate.activities[activity.id]
+    reasons = {
+        "unknown": error("outcome_unknown", f"the process running {activity.kind} ended between intent and outcome"),
+        "failed": error("tool_timeout", f"{activity.kind} did not end by its deadline"),
+        "cancelled": error("cancelled", f"{activity.kind} was stopped"),
+    }
+    completed[activity.kind](unit, Completed(
+        activity.id, activity.kind, activity.args, activity.key, activity.attempt, activity.epoch, outcome,
+        error=reasons[outcome]))
+
+
+@dataclass
+class Poller:
+    """Find due aggregates among the partitions this process holds and hand them to their lanes."""
+
+    store: DocumentStore
+    clock: Clock
+    kinds: Sequence[Kind[Any]]
+    partitions: Callable[[], Collection[int] | None]
+    wake: Callable[[Kind[Any], str], None]
+
+    async def sweep(self) -> None:
+        """Hand over everything that is due now."""
+        now, held = self.clock.now().timestamp(), self.partitions()
+        for kind in self.kinds:
+            for aggregate in await self.store.due(kind.name, now, held, _PAGE):
+                self.wake(kind, aggregate)
+
+    async def reclaim(self, dead: Collection[str]) -> bool:
+        """Hand over what dead processes were running; returns whether there was anything."""
+        found = False
+        for kind in self.kinds:
+            for aggregate in await self.store.owned_by(kind.name, dead, _PAGE):
+                self.wake(kind, aggregate)
+                found = True
+        return found
+
+    async def pause(self) -> None:
+        """Sleep until the next sweep."""
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def outbox_is_out(aggregate: Aggregate[Any], published: Any) -> bool:
+    """Say whether everything in the outbox is known to be published."""
+    return all(entry.event_id in published for entry in aggregate.outbox)
