@@ -104,8 +104,9 @@ define install
 	@stamp="$(RAA_WHEELS)/.$$($(BIN)/python -c 'import hashlib, pathlib, sys, sysconfig; print(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest()[:16], sys.implementation.cache_tag, sysconfig.get_platform(), sep="-")' $(1))"; \
 	if [ ! -e "$$stamp" ]; then \
 	  mkdir -p "$(RAA_WHEELS)"; \
-	  fetch="$(BIN)/python -m pip download --quiet --require-hashes --only-binary :all: --find-links $(RAA_WHEELS) --dest $(RAA_WHEELS) -r $(1)"; \
-	  $$fetch --no-index 2>/dev/null || { echo "filling $(RAA_WHEELS) (once per user) ..."; $$fetch; } || { \
+	  fetch() { $(BIN)/python -m pip download --quiet --require-hashes --only-binary :all: \
+	    --find-links "$(RAA_WHEELS)" --dest "$(RAA_WHEELS)" -r $(1) "$$@"; }; \
+	  fetch --no-index 2>/dev/null || { echo "filling $(RAA_WHEELS) (once per user) ..."; fetch; } || { \
 	    echo "The wheels of $(1) could not be fetched. With a network once, or RAA_WHEELS=<a filled folder>, run it again."; exit 1; }; \
 	  touch "$$stamp"; \
 	fi

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import NoReturn
 from uuid import uuid4
 
 import pytest
@@ -103,13 +102,16 @@ def _backend(name: str, config: pytest.Config) -> Iterator[str]:
             try:
                 server = stack.enter_context(BACKENDS[name](folder))
             except BackendMissing as missing:
-                _fail_or_skip(name, str(missing), config)
-            yield server.address
+                why = str(missing)
+            else:
+                yield server.address
+                return
+        _fail_or_skip(name, why, config)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fail_or_skip(name: str, why: str, config: pytest.Config) -> NoReturn:
+def _fail_or_skip(name: str, why: str, config: pytest.Config) -> None:
     if name in _required():
         pytest.fail(f"RAA_TEST_REQUIRE asks for {name}, but there is {why}", pytrace=False)
     config.stash[_MISSING][name] = why

@@ -1,6 +1,8 @@
 """The servers that other integration tests stand on do what those rely on."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,8 +17,10 @@ from redis.asyncio import Redis
 
 from tests.backends import mongo as mongo_server
 from tests.backends import redis as redis_server
-from tests.backends.process import BackendFailed, serve
+from tests.backends.process import BackendFailed, answers, serve
 from tests.backends.s3 import ACCESS_KEY, BUCKET
+from tests.source_tree import ROOT
+from tests.waiting import wait_until
 
 
 async def _produced_and_consumed(bootstrap: str, topic: str) -> object:
@@ -101,3 +105,14 @@ def test_a_server_that_ends_at_once_fails_with_its_log(tmp_path: Path) -> None:
         serve(["/bin/sh", "-c", "echo no such option; exit 3"], address="", folder=tmp_path, ready=lambda: False),
     ):
         pass
+
+
+def test_a_run_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.backends", "redis", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        port = urlsplit(run.stdout.readline().partition("=")[2]).port
+        assert port is not None
+        assert answers(port)
+        run.kill()
+    wait_until(lambda: not answers(port), seconds=10)
