@@ -486,3 +486,14 @@ def test_large_file_is_streamed_in_bounded_memory(tmp_path: Path):
         assert report["exact"] == [True, False]
     assert whole["peak_kb"] < 400_000
     assert whole["peak_kb"] - half["peak_kb"] < 100_000
+
+
+def test_code_for_missing_is_found_among_more_distinct_values_than_are_counted(made: Any):
+    lines = ["k;n", *(f"{k};{-99999 if k % 100 == 0 else k / 8}" for k in range(120_000))]
+
+    codes, numbers = run(made("\n".join(lines)), "table.profile", columns=["n", "k"])["columns"]
+
+    assert (codes["exact"], codes["suspects"], codes["min"], codes["max"]) == (False, [-99999], -99999, 119_999 / 8)
+    assert codes["most_frequent"][0] == {"value": -99999, "count": 1200}
+    assert codes["quantiles"]["0.5"] == pytest.approx(60_000 / 8, rel=0.05)
+    assert numbers["suspects"] == []
