@@ -40,7 +40,7 @@ def check(text: str, result: object = None, outputs: dict[str, object] | None = 
     ('"report.md" in artifacts', None),
     ("result > 1 or result < -1", -2),
 ])
-def test_check_holds(text: str, result: object):
+def test_check_holds(text: str, result: object) -> None:
     report = check(text, result)
     assert report.value, report.reason
     assert report.failed_atom is None
@@ -64,7 +64,7 @@ def test_check_holds(text: str, result: object):
     ("outputs.other.x == 1", None, "there is no outputs.other.x"),
     ("result[2] == 1", [1, 2], "there is no result[2]"),
 ])
-def test_missing_paths_and_wrong_types_make_the_check_false_and_say_why(text: str, result: object, reason: str):
+def test_missing_paths_and_wrong_types_make_the_check_false_and_say_why(text: str, result: object, reason: str) -> None:
     report = check(text, result)
     assert not report.value
     assert reason in (report.reason or "")
@@ -83,11 +83,11 @@ def test_missing_paths_and_wrong_types_make_the_check_false_and_say_why(text: st
     ("len(result) > 3", [1], {"path": None, "op": ">", "bound": 3, "actual": 1}),
     ("result in [1, 2]", 3, {"path": "result", "op": "in", "bound": [1, 2], "actual": 3}),
 ])
-def test_report_names_the_comparison_that_failed(text: str, result: object, atom: dict[str, object]):
+def test_report_names_the_comparison_that_failed(text: str, result: object, atom: dict[str, object]) -> None:
     assert check(text, result).failed_atom == atom
 
 
-def test_failed_path_leads_back_to_the_place():
+def test_failed_path_leads_back_to_the_place() -> None:
     path = failed_path(check('result["a b"][1] > 3', {"a b": [1, 2]}))
     assert path is not None
     assert (path.root, path.parts) == ("result", ("a b", 1))
@@ -103,7 +103,7 @@ def test_failed_path_leads_back_to_the_place():
     ("__import__('os')", "'__import__' is not known", 0),
     ("result > 0)", "nothing may follow", 10),
     ("(result > 0", "not closed; add )", 11),
-    ("result == 'a", 'not closed', 10),
+    ("result == 'a", "not closed", 10),
     ("0 < result < 3", "cannot be chained", 11),
     ("outputs > 1", "needs the id of a step", 8),
     ("outputs.my-step > 1", "'step' is not known", 11),
@@ -118,22 +118,22 @@ def test_failed_path_leads_back_to_the_place():
     ("(" * 21 + "1" + ")" * 21, "deeper than 20", 21),
     ("result > " + "1" * 500, "at most 500", 500),
 ])
-def test_syntax_error_says_where_and_what_to_write(text: str, says: str, position: int):
+def test_syntax_error_says_where_and_what_to_write(text: str, says: str, position: int) -> None:
     with pytest.raises(CheckSyntaxError, match=r"at character \d+") as caught:
         parse_check(text)
     assert says in str(caught.value)
     assert caught.value.position == position
 
 
-def test_check_names_the_steps_it_looks_at():
+def test_check_names_the_steps_it_looks_at() -> None:
     assert parse_check('outputs.a.x > 1 and len(outputs["b-1"]) > abs(result)').steps() == {"a", "b-1"}
 
 
-def test_twenty_levels_are_allowed():
+def test_twenty_levels_are_allowed() -> None:
     assert check("(" * 20 + "true" + ")" * 20).value
 
 
-def test_every_example_of_the_documentation_parses():
+def test_every_example_of_the_documentation_parses() -> None:
     page = (Path(__file__).parents[3] / "docs" / "checks.md").read_text(encoding="utf-8")
     examples = page.split("```")[1].strip().splitlines()
     assert len(examples) == 5

@@ -23,28 +23,28 @@ objects: st.SearchStrategy[Any] = st.dictionaries(keys, st.recursive(
     ({"missing": {"a": 1}}, {"missing": {"ref": "p", "path": "/x"}}, {"missing": {"ref": "p", "path": "/x"}}),
     ({"a": 1}, {"a": {"b": {"c": None, "d": 1}}}, {"a": {"b": {"d": 1}}}),
 ])
-def test_patch_merges_objects_unites_lists_and_replaces_the_rest(target: Any, patch: Any, merged: Any):
+def test_patch_merges_objects_unites_lists_and_replaces_the_rest(target: Any, patch: Any, merged: Any) -> None:
     assert merge_patch(target, patch) == merged
 
 
 @given(objects, objects)
-def test_patching_twice_is_patching_once(target: Any, patch: Any):
+def test_patching_twice_is_patching_once(target: Any, patch: Any) -> None:
     once = merge_patch(target, patch)
     assert merge_patch(once, patch) == once
 
 
 @given(objects, objects)
-def test_difference_undoes_what_a_patch_did(target: Any, patch: Any):
+def test_difference_undoes_what_a_patch_did(target: Any, patch: Any) -> None:
     changed = merge_patch(target, patch)
     assert merge_patch(target, difference(target, changed)) == changed
 
 
 @given(objects)
-def test_equal_objects_do_not_differ(value: Any):
+def test_equal_objects_do_not_differ(value: Any) -> None:
     assert difference(value, value) == {}
 
 
-def test_family_tells_aggregates_from_other_work():
+def test_family_tells_aggregates_from_other_work() -> None:
     query = Step(id="q", tool="table.query", args={"select": [{"fn": "mean", "column": "x", "as": "mean"}]})
     assert family_of(Plan(steps=[query, Step(id="w", tool="file.write")])) == "table.aggregate"
     plain = Step(id="q", tool="table.query", args={"select": ["x"]})

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from raa_schemas.pattern import OutOfSteps, Pattern, PatternError
@@ -15,13 +15,12 @@ patterns = st.recursive(atoms, lambda inner: st.one_of(
 
 
 @given(patterns, st.text(alphabet="abc1.", max_size=8))
-def test_finds_what_a_backtracking_engine_finds(pattern: str, text: str):
+def test_finds_what_a_backtracking_engine_finds(pattern: str, text: str) -> None:
     try:
-        mine = Pattern(pattern).found_in(text)
-    except PatternError as error:
-        assert "states" in str(error)  # noqa: PT017
-        return
-    assert mine is (re.search(pattern.replace("$", r"\Z"), text, re.ASCII) is not None)
+        mine = Pattern(pattern)
+    except PatternError:
+        reject()  # too many states
+    assert mine.found_in(text) is (re.search(pattern.replace("$", r"\Z"), text, re.ASCII) is not None)
 
 
 @pytest.mark.parametrize(("pattern", "says"), [
@@ -30,11 +29,11 @@ def test_finds_what_a_backtracking_engine_finds(pattern: str, text: str):
     (r"(a)\1", "not known"), ("(?=a)", "no look-around"), ("[b-a]", "is empty"), (r"a\q", "not known"),
     ("((a{100}){100}){100}", "more than 400 states"), ("a\\", "not known"), ("(" * 21 + ")" * 21, "deeper"),
 ])
-def test_unusable_pattern_is_refused(pattern: str, says: str):
+def test_unusable_pattern_is_refused(pattern: str, says: str) -> None:
     with pytest.raises(PatternError, match=re.escape(says)):
         Pattern(pattern)
 
 
-def test_steps_are_bounded():
+def test_steps_are_bounded() -> None:
     with pytest.raises(OutOfSteps):
         Pattern("(a?b?){50}c").found_in("ab" * 5_000, steps=1_000)
