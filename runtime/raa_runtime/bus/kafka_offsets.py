@@ -14,7 +14,7 @@ from raa_runtime.bus.port import TopicPartition
 
 
 class KafkaOffsets:
-    """A consumer that reads nothing. A broker answers a connection in order, so beside a fetch a question waits 500 ms."""
+    """A consumer that reads nothing: a broker answers a connection in order, and behind a fetch that takes 500 ms."""
 
     def __init__(self, options: dict[str, Any], tuning: KafkaTuning, admin: KafkaAdmin) -> None:
         self._options = options
