@@ -1,0 +1,128 @@
+"""All services in one process: the same composition roots, the same events, one data folder."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from raa_runtime.blobs import BlobStore
+from raa_runtime.bus.port import Bus
+from raa_runtime.bus.socket_server import SOCKET_NAME, SocketServer
+from raa_runtime.errors import DependencyUnavailable, Misconfigured
+from raa_runtime.folder_lock import FolderLock
+from raa_runtime.http import listen
+from raa_runtime.platform import Platform, open_platform
+from raa_runtime.service import Service
+from raa_runtime.settings import ServiceSettings
+
+READY_SECONDS: Final = 30.0
+
+
+class Part(NamedTuple):
+    """A service by name: where its composition root and settings are."""
+
+    name: str
+    settings: str
+
+    def load(self) -> tuple[Callable[[Any, Platform], Service], type[ServiceSettings]]:
+        """Import it, and only now."""
+        settings = getattr(import_module(f"raa_{self.name}.settings"), self.settings)
+        return import_module(f"raa_{self.name}.app").build, settings
+
+
+# In the order they start: whoever is asked before those who ask.
+PARTS: Final = tuple(Part(name, f"{name.capitalize()}Settings")
+                     for name in ("executor", "safety", "memory", "router", "reflector", "planner"))
+
+
+class Stack:
+    """Run services in this process, and open the data folder's socket to the other commands.
+
+    `overrides` are settings by name, given to every service that has them. Raises Misconfigured when another process
+    owns the folder, naming its pid.
+    """
+
+    def __init__(self, data: Path, *, services: Sequence[str] | None = None, environment: Mapping[str, str] | None = None,
+                 **overrides: Any) -> None:
+        names = [part.name for part in PARTS]
+        unknown = [name for name in services or () if name not in names]
+        if unknown:
+            raise Misconfigured(f"there is no service {unknown[0]!r}; there are {', '.join(names)}")
+        self.data = data
+        self._parts = [part for part in PARTS if services is None or part.name in services]
+        self._environment = os.environ if environment is None else environment
+        self._overrides = overrides
+        self.services: dict[str, Service] = {}
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as opened:
+            opened.enter_context(FolderLock(self.data))
+            settings = self._read_settings(opened)
+            platform = await opened.enter_async_context(open_platform(next(iter(settings.values()))))
+            self.bus: Bus = platform.bus
+            self.blobs: BlobStore = platform.blobs
+            for part in self._parts:
+                self.services[part.name] = part.load()[0](settings[part.name], platform)
+            opened.push_async_callback(self._drain)
+            await asyncio.gather(*(service.start() for service in self.services.values()))
+            door = SocketServer(self.bus, self.data / SOCKET_NAME, self.info)
+            await door.start()
+            opened.push_async_callback(door.stop)
+            self._opened = opened.pop_all()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        await self._opened.aclose()
+
+    def _read_settings(self, opened: contextlib.ExitStack | contextlib.AsyncExitStack) -> dict[str, ServiceSettings]:
+        """Give every service a port of its own, and everybody the addresses of all."""
+        ports = {part.name: self._reserve(opened) for part in self._parts}
+        urls = {f"{name}_url": f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        settings = {}
+        for part in self._parts:
+            cls = part.load()[1]
+            given = {"data": self.data, "http_port": ports[part.name]} | urls | self._overrides
+            known = {name: value for name, value in given.items() if name in cls.model_fields}
+            settings[part.name] = cls.from_env(self._environment, **known)
+        return settings
+
+    @staticmethod
+    def _reserve(opened: contextlib.ExitStack | contextlib.AsyncExitStack) -> int:
+        # Bound but not listening: nobody else gets the port, and the service's own socket may still bind it.
+        reserved: socket.socket = opened.enter_context(listen("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+        return port
+
+    async def _drain(self) -> None:
+        # Whoever asks stops before those who are asked.
+        for service in reversed(self.services.values()):
+            await service.drain()
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Give the base URL of each service."""
+        return {name: service.url for name, service in self.services.items()}
+
+    async def info(self) -> dict[str, Any]:
+        """Say who this is, for the other commands."""
+        return {"pid": os.getpid(), "urls": self.urls, "missing": await self.missing()}
+
+    async def missing(self) -> dict[str, dict[str, str]]:
+        """Name what each service lacks; empty when all are ready."""
+        answers = {name: await service.missing() for name, service in self.services.items()}
+        return {name: missing for name, missing in answers.items() if missing}
+
+    async def ready(self, timeout_seconds: float = READY_SECONDS) -> None:
+        """Wait until every service is ready; raises DependencyUnavailable naming what is missing."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while await self.missing():
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise DependencyUnavailable(f"not ready after {timeout_seconds:.0f} s: {await self.missing()}") from None

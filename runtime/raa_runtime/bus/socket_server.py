@@ -1,0 +1,114 @@
+"""The door of the embedded mode: other commands on this machine reach the owner's bus over a local socket."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from raa_runtime.bus.port import Bus, Message, Record
+from raa_runtime.errors import PublishRefused
+from raa_runtime.guard import outcome_of
+
+SOCKET_NAME: Final = "raa.sock"
+LINE_LIMIT: Final = 4 * 1024 * 1024
+Info = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class SocketServer:
+    """Serve one JSON object per line: publish, read, offsets, topics, info. Only this user may connect."""
+
+    def __init__(self, bus: Bus, path: Path, info: Info) -> None:
+        self._bus, self._path, self._info = bus, path, info
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen; a socket file left by a dead owner is replaced (the lock says who lives)."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_LIMIT)
+        self._path.chmod(0o600)
+
+    async def stop(self) -> None:
+        """Close the socket and every conversation."""
+        self._server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._open.add(task)
+        try:
+            while line := await reader.readline():
+                request = json.loads(line)
+                problem = await outcome_of(lambda request=request: self._answer(request, writer))
+                if isinstance(problem, ConnectionError):
+                    return
+                if isinstance(problem, Exception):
+                    await _send(writer, {"error": str(problem), "class": type(problem).__name__})
+        except (ConnectionError, asyncio.CancelledError):
+            return
+        finally:
+            if task is not None:
+                self._open.discard(task)
+            writer.close()
+
+    async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        operation, topics = request["op"], request.get("topics", [])
+        if operation == "publish":
+            verdicts = await self._bus.publish([message_from(item) for item in request["messages"]])
+            await _send(writer, {"verdicts": [_verdict(verdict) for verdict in verdicts]})
+        elif operation == "read":
+            async for record in self._bus.read(topics, from_beginning=request["from_beginning"],
+                                               follow=request["follow"]):
+                await _send(writer, {"record": record_to(record)})
+            await _send(writer, {"end": True})
+        elif operation in {"end_offsets", "committed"}:
+            group = [request["group"]] if operation == "committed" else []
+            offsets = await getattr(self._bus, operation)(*group, topics)
+            await _send(writer, {"offsets": [[place.topic, place.partition, at] for place, at in offsets.items()]})
+        elif operation == "topics":
+            await _send(writer, {"topics": await self._bus.topics()})
+        elif operation == "info":
+            await _send(writer, {"info": await self._info()})
+        else:
+            raise ValueError(f"unknown operation {operation!r}")
+
+
+async def _send(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
+    writer.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+    await writer.drain()
+
+
+def _verdict(verdict: Exception | None) -> dict[str, Any] | None:
+    return None if verdict is None else {"refused": isinstance(verdict, PublishRefused), "reason": str(verdict)}
+
+
+def _b64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
+
+
+def record_to(record: Record) -> list[Any]:
+    """Write a record as JSON."""
+    headers = [[name, _b64(raw)] for name, raw in record.headers]
+    return [record.topic, record.partition, record.offset, record.timestamp.isoformat(), _b64(record.key),
+            _b64(record.value), headers]
+
+
+def message_to(message: Message) -> list[Any]:
+    """Write a message as JSON."""
+    return [message.topic, _b64(message.key), _b64(message.value), [[name, _b64(raw)] for name, raw in message.headers]]
+
+
+def message_from(item: list[Any]) -> Message:
+    """Read a message."""
+    topic, key, value, headers = item
+    return Message(topic, _bytes(key) or b"", _bytes(value) or b"",
+                   tuple((name, _bytes(raw) or b"") for name, raw in headers))

@@ -1,0 +1,34 @@
+"""One owner per data folder."""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from raa_runtime.errors import Misconfigured
+
+
+class FolderLock:
+    """Hold a data folder; the file names the owner's pid. The kernel lets go of it when the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "raa.lock"
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(self._file, 32).decode().strip() or "unknown"
+            os.close(self._file)
+            raise Misconfigured(
+                f"process {owner} already runs a stack on {self._path.parent}; "
+                "use that one, stop it, or name another folder with --data") from None
+        os.ftruncate(self._file, 0)
+        os.write(self._file, f"{os.getpid()}\n".encode())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._file)
