@@ -30,8 +30,14 @@ SOUTH = source("sales-south.csv", "month", "revenue", "units", "shop")
 SENSORS = source("log/sensors.jsonl", "NOISE(dB)", "NOISE.2(dB)", "Größe", "state", format="jsonl")
 
 
-def messages(goal: str, *sources: Source, extra_tools: Sequence[ToolSpec] = (), without: Sequence[str] = (),
-             max_steps: int = 20, **sections: Any) -> list[dict[str, str]]:
+def messages(
+    goal: str,
+    *sources: Source,
+    extra_tools: Sequence[ToolSpec] = (),
+    without: Sequence[str] = (),
+    max_steps: int = 20,
+    **sections: Any,
+) -> list[dict[str, str]]:
     """Compose the planner's own prompt; `sections` replace lessons, attempts and findings by JSON of the contract."""
     offered = [tool for tool in (*tools(), *extra_tools) if tool.name not in without]
     system, user = compose(Brief(goal=goal, max_steps=max_steps, sources=list(sources)), offered)
@@ -70,7 +76,9 @@ def short(args: Mapping[str, Any]) -> str:
     """A query in one line, so that a table of goals can be read: file: selected | where | group | order | limit."""
     select = ", ".join(f"{one['fn']}({one['column']})" if one.get("fn") else one["column"] for one in args["select"])
     where = " and ".join(f"{one['column']} {one['op']} {one['value']!r}" for one in args["where"])
-    order = ", ".join(f"{one.get('as') or one['column']} {'desc' if one['desc'] else 'asc'}" for one in args["order_by"])
+    order = ", ".join(
+        f"{one.get('as') or one['column']} {'desc' if one['desc'] else 'asc'}" for one in args["order_by"]
+    )
     parts = [("where", where), ("by", ", ".join(args["group_by"])), ("order", order)]
     text = f"{args['table']['file']}: {select}" + "".join(f" | {name} {part}" for name, part in parts if part)
     return text + (f" | limit {args['limit']}" if args["limit"] != 1000 else "")

@@ -160,7 +160,9 @@ def test_column_of_words_is_refused_instead_of_called_missing(example: str) -> N
 def test_error_without_details_is_read_by_the_example_in_its_message() -> None:
     first = plan("mean of T", MOTORS)
     attempt = failed(1, first)
-    attempt["failed_step"]["error"]["message"] = "9 of 10 values of T are not numbers, for example '2,6'; set read.decimal"
+    attempt["failed_step"]["error"]["message"] = (
+        "9 of 10 values of T are not numbers, for example '2,6'; set read.decimal"
+    )
     assert read(plan("mean of T", MOTORS, earlier_attempts=[attempt])) == {"decimal": ","}
 
 
@@ -174,7 +176,11 @@ def test_error_of_one_file_changes_nothing_about_another() -> None:
 def test_column_that_does_not_exist_is_replaced_by_the_nearest() -> None:
     first = plan("mean of T by maker", MOTORS)
     attempt = failed(1, first)
-    attempt["failed_step"]["error"] = {"code": "unknown_column", "message": "", "details": {"column": "T", "near": ["T2"]}}
+    attempt["failed_step"]["error"] = {
+        "code": "unknown_column",
+        "message": "",
+        "details": {"column": "T", "near": ["T2"]},
+    }
     found = query("mean of T by maker", MOTORS, earlier_attempts=[attempt])
     assert found["select"] == [{"fn": "mean", "column": "T2", "as": "mean"}]
     assert found["group_by"] == ["maker"]

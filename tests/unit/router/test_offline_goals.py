@@ -1,13 +1,13 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from raa_safety.domain.policy import Policy
 from raa_safety.domain.verify import verify
-from raa_schemas.plan import Limits, Plan
 from raa_schemas.artifact import Source
+from raa_schemas.plan import Limits, Plan
 from raa_schemas.tool import ToolSpec
-
-from datetime import UTC, datetime
 from tests.unit.router.prompts import MOTORS, NORTH, PLANTS, SENSORS, SOUTH, ask, plan, query, short, step, tools
 
 QUERIES = [
@@ -57,7 +57,7 @@ QUERIES = [
     ("mean leaf length by site in plants 2020.csv", [PLANTS, MOTORS], "plants 2020.csv: mean(leaf length) | by site"),
     ("mean Leaf_Length by species", [PLANTS, MOTORS], "plants 2020.csv: mean(leaf length) | by species"),
     ("sum of count by site", [PLANTS], "plants 2020.csv: sum(count) | by site"),
-    ("mean of count where site is \"A 1\"", [PLANTS], "plants 2020.csv: mean(count) | where site == 'A 1'"),
+    ('mean of count where site is "A 1"', [PLANTS], "plants 2020.csv: mean(count) | where site == 'A 1'"),
     ("average of NOISE(dB) in sensors.jsonl", [SENSORS], "log/sensors.jsonl: mean(NOISE(dB))"),
     ("average of NOISE.2(dB) in log/sensors.jsonl", [SENSORS], "log/sensors.jsonl: mean(NOISE.2(dB))"),
     ("maximum größe by state", [SENSORS], "log/sensors.jsonl: max(Größe) | by state"),
@@ -213,7 +213,7 @@ ARITHMETIC = [
     ("compute 12 divided by 5 minus 1", "12 / 5 - 1"),
     ("15% of 80", "(15 / 100) * 80"),
     ("square root of 16", "sqrt(16)"),
-    ("How much is 3 × 4 =", "3 * 4"),
+    ("How much is 3 \N{MULTIPLICATION SIGN} 4 =", "3 * 4"),
     ("what is the average of 3, 5 and 10?", "(3 + 5 + 10) / 3"),
     ("the sum of 1.5 and -2", "1.5 + (-2)"),
     ("largest of 4, 9 and 2", "max(4, 9, 2)"),
@@ -229,7 +229,9 @@ def test_arithmetic_is_calculated(goal: str, expression: str) -> None:
     assert found["result"] == {"ref": "calculate", "path": "/value"}
 
 
-@pytest.mark.parametrize("goal", ["what is 17 * (3 + 4", "what is 5", "2 + + * 3", "what is 3 apples plus 4", "1 / foo(2)"])
+@pytest.mark.parametrize(
+    "goal", ["what is 17 * (3 + 4", "what is 5", "2 + + * 3", "what is 3 apples plus 4", "1 / foo(2)"]
+)
 def test_what_is_not_an_expression_is_not_calculated(goal: str) -> None:
     assert "cannot" in ask(goal)
 
@@ -241,7 +243,12 @@ def test_arithmetic_can_be_written_to_a_file() -> None:
 
 
 def _tool(name: str, **properties: Any) -> ToolSpec:
-    schema = {"type": "object", "properties": properties, "required": list(properties)[:1], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties)[:1],
+        "additionalProperties": False,
+    }
     return ToolSpec(name=name, arguments=schema)
 
 
@@ -255,7 +262,7 @@ SHOUT = _tool("shout", text={"type": "string"}, times={"type": "integer"}, loud=
         ("use shout with text=hello", {"text": "hello"}),
         ("Use the tool `shout` with text=hello world, times=3", {"text": "hello world", "times": 3}),
         ('use shout with text="a, b=c", times=3 and loud=true', {"text": "a, b=c", "times": 3, "loud": True}),
-        ("use shout with text=42, tags=[1, \"x\"], ratio=0.5", {"text": "42", "tags": [1, "x"], "ratio": 0.5}),
+        ('use shout with text=42, tags=[1, "x"], ratio=0.5', {"text": "42", "tags": [1, "x"], "ratio": 0.5}),
         ("use shout with text='it is', ratio=null", {"text": "it is", "ratio": None}),
         ("use shout with text=, times=1", {"text": "", "times": 1}),
     ],
