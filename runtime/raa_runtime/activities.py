@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from raa_schemas.errors import ErrorInfo, error
-from raa_schemas.ids import TaskId, TenantId
-
 from raa_runtime.clock import Clock
 from raa_runtime.errors import LeaseLost, PermanentError, RaaError, TransientError
 from raa_runtime.guard import outcome_of
@@ -17,6 +14,8 @@ from raa_runtime.scope import TenantScope
 from raa_runtime.state.aggregate import Activity, Aggregate
 from raa_runtime.telemetry import Logger
 from raa_runtime.unit import ActivityOutcome, Completed
+from raa_schemas.errors import ErrorInfo, error
+from raa_schemas.ids import TaskId, TenantId
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
@@ -105,14 +104,19 @@ class Activities:
         )
         task = asyncio.create_task(self._run(kind, aggregate, call), name=f"activity {aggregate.id} {activity.id}")
         self._tasks[place], self._effects[place] = task, activity.effect
-        task.add_done_callback(lambda _: (self._tasks.pop(place, None), self._effects.pop(place, None)))
+        task.add_done_callback(lambda _: self._forget(place))
+
+    def _forget(self, place: tuple[str, str, str]) -> None:
+        self._tasks.pop(place, None)
+        self._effects.pop(place, None)
 
     async def _run(self, kind: str, aggregate: Aggregate[Any], call: Call) -> None:
         begun = self._clock.monotonic()
         outcome, result, info = await self._attempts(call)
         duration = int((self._clock.monotonic() - begun) * 1000)
         self._deliver(kind, aggregate, Completed(
-            call.activity_id, call.kind, call.args, call.key, call.attempt, call.epoch, outcome, result, info, duration))
+            call.activity_id, call.kind, call.args, call.key, call.attempt, call.epoch, outcome, result, info,
+            duration))
 
     async def _attempts(self, call: Call) -> tuple[ActivityOutcome, Any, ErrorInfo | None]:
         pause = FIRST_PAUSE_SECONDS

@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from raa_schemas.envelope import InvalidEventError
-
 from raa_runtime.bus.port import Bus, Record, Subscription, TopicPartition
 from raa_runtime.clock import Clock
 from raa_runtime.errors import TransientError
@@ -14,6 +12,7 @@ from raa_runtime.intake import Addressed, Intake
 from raa_runtime.lanes import Lanes
 from raa_runtime.telemetry import Logger
 from raa_runtime.watermark import Watermark
+from raa_schemas.envelope import InvalidEventError
 
 COMMIT_SECONDS: Final = 0.2
 COMMIT_RECORDS: Final = 500
@@ -26,7 +25,7 @@ Poison = Callable[[Record, InvalidEventError, datetime], Awaitable[None]]
 class Consumer:
     """Read a group's topics into lanes and commit what is settled. `handle` and `poison` must not raise."""
 
-    def __init__(self, bus: Bus, group: str, topics: Sequence[str], intake: Intake, lanes: Lanes,  # noqa: PLR0913
+    def __init__(self, bus: Bus, group: str, topics: Sequence[str], intake: Intake, lanes: Lanes,
                  lane_of: Callable[[Addressed], str], handle: Handle, poison: Poison, max_in_flight: int,
                  clock: Clock, log: Logger) -> None:
         self._bus, self._group, self._topics = bus, group, topics

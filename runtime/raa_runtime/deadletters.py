@@ -7,12 +7,11 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Literal
 
+from raa_runtime.bus.port import Headers, Message
 from raa_schemas.envelope import Envelope
 from raa_schemas.ids import derived_event_id, owned, task_aggregate
 from raa_schemas.task import TaskStalled
 from raa_schemas.topics import dead_letter_topic, topic_of
-
-from raa_runtime.bus.port import Headers, Message
 
 Cause = Literal["record", "deferred", "outbox", "aggregate"]
 _VARYING = re.compile(r"[0-9a-f]{8,}|\d+|'[^']*'")
@@ -65,7 +64,8 @@ class DeadLetter:
         }
         original = tuple((name, raw or b"") for name, raw in self.headers)
         added = tuple((name, text.encode()) for name, text in facts.items())
-        return Message(owned(deployment, dead_letter_topic(self.group)), self.key or b"", self.value or b"", original + added)
+        topic = owned(deployment, dead_letter_topic(self.group))
+        return Message(topic, self.key or b"", self.value or b"", original + added)
 
     def stalled(self, deployment: str, tenant: str, task: str, dead_type: str, dead_id: str | None) -> Message:
         """Build the event that tells the planner which task waits for a redrive."""

@@ -4,11 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar, cast
-
-from raa_schemas.cancel import CancelRequested
-from raa_schemas.envelope import InvalidEventError
-from raa_schemas.event import Event
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.deadletters import DeadLetter
@@ -22,6 +19,8 @@ from raa_runtime.state.codec import Kind
 from raa_runtime.unit import Completed, E, Received, Unit
 from raa_runtime.unit_of_work import Address, Cause, UnitOfWork
 from raa_runtime.wakes import CompletedHandler, TimerHandler, fire_timers, shrink, take_over
+from raa_schemas.cancel import CancelRequested
+from raa_schemas.envelope import InvalidEventError
 
 DEFECT_TRIES: Final = 3
 WAKE_TRIES: Final = 8
@@ -29,7 +28,7 @@ MOST_DEFERRED: Final = 100
 FIRST_BACKOFF_SECONDS: Final = 1.0
 LONGEST_BACKOFF_SECONDS: Final = 60.0
 STALLS_TASKS: Final = frozenset({"planner", "safety", "executor", "reflector"})
-Rejection = Callable[[Record, str], Event | None]
+Rejection = Callable[[Record, str], Message | None]
 T = TypeVar("T")
 
 
@@ -105,14 +104,14 @@ class Dispatcher:
                 self.count(addressed.topic.name, "duplicate")
                 return
             if isinstance(problem, TransientError):
-                problem = await self._until_stored(lambda why=problem: self._defer(addressed, event, why))
+                problem = await self._until_stored(partial(self._defer, addressed, event, problem))
                 if not isinstance(problem, Exception):
                     self.count(addressed.topic.name, "deferred")
                     return
             if is_permanent(problem) or tries >= DEFECT_TRIES:
                 await self._bury(addressed, problem, tries, begun)
                 return
-            self.work.log.error("handler_defect", event=addressed.topic.name, task=addressed.envelope.subject,
+            self.work.log.error("handler_defect", event_type=addressed.topic.name, task=addressed.envelope.subject,
                                 tenant=addressed.tenant, exc_info=problem)
             await asyncio.sleep(0.05 * tries)
 
@@ -163,7 +162,8 @@ class Dispatcher:
         self.count(addressed.topic.name, "dead_letter")
         more = []
         if self.service in STALLS_TASKS and not self._is_intake(record):
-            more.append(letter.stalled(self.work.deployment, addressed.tenant, envelope.subject, envelope.type, envelope.id))
+            more.append(letter.stalled(self.work.deployment, addressed.tenant, envelope.subject, envelope.type,
+                                       envelope.id))
         await self.work.bury(letter, *more)
         await self._reject(record, str(problem))
 
@@ -175,7 +175,7 @@ class Dispatcher:
             return
         message = self.rejections(record, reason)
         if message is not None:
-            await self.work.send([cast(Message, message)])
+            await self.work.send([message])
 
     def _letter(self, record: Record, problem: Exception, tries: int, begun: datetime) -> DeadLetter:
         return DeadLetter("record", self.service, record.topic, record.partition, record.offset, record.key,
@@ -224,8 +224,8 @@ class Dispatcher:
         for number, message in enumerate(messages):
             unit.aggregate.counter += 1
             unit.aggregate.outbox.append(Entry(
-                f"{letter.fingerprint}-{unit.id}-{unit.aggregate.counter}-{number}", message.topic, message.key.decode(),
-                [(name, raw.decode()) for name, raw in message.headers], message.value.decode()))
+                f"{letter.fingerprint}-{unit.id}-{unit.aggregate.counter}-{number}", message.topic,
+                message.key.decode(), [(name, raw.decode()) for name, raw in message.headers], message.value.decode()))
         self.work.log.error("dead_letter", kind=letter.kind, aggregate=unit.id, reason=str(letter.problem))
 
     # wakes
@@ -274,13 +274,13 @@ class Dispatcher:
         """Try the deferred events that are due, in order; the first that fails again holds back the others."""
         while True:
             tried: list[Deferred] = []
-            outcome = await self._until_stored(
-                lambda tried=tried: self.work.run(at, lambda unit: self._next_deferred(unit, tried), "wake"))
+            attempt = partial(self._next_deferred, tried=tried)
+            outcome = await self._until_stored(partial(self.work.run, at, attempt, "wake"))
             if not tried:
                 return
             if isinstance(outcome, Exception):
-                why = outcome
-                await self._until_stored(lambda why=why: self.work.run(at, lambda unit: self._put_back(unit, why), "wake"))
+                put_back = partial(self._put_back, why=outcome)
+                await self._until_stored(partial(self.work.run, at, put_back, "wake"))
                 return
 
     def _next_deferred(self, unit: Unit[Any], tried: list[Deferred]) -> None:

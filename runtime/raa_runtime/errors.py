@@ -18,6 +18,7 @@ Anything else is a defect: a small number of tries, a dead letter, an alert. Err
 """
 
 from pydantic import ValidationError
+
 from raa_schemas.envelope import InvalidEventError
 
 

@@ -1,18 +1,17 @@
 """From a record to an event: envelope, tenant, aggregate, body. Everything wrong with a record shows here."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
-from raa_schemas.canonical import digest_bytes
-from raa_schemas.envelope import Envelope, InvalidEventError, Place, decode
-from raa_schemas.event import Event
-from raa_schemas.ids import TenantId, origin_key
-from raa_schemas.tenants import IntakePolicy, resolve_tenant
-from raa_schemas.topics import TENANT_PREFIX, TOPICS, Topic
 
 from raa_runtime.bus.port import Record
 from raa_runtime.unit import Origin, Received
+from raa_schemas.canonical import digest_bytes
+from raa_schemas.envelope import Envelope, InvalidEventError, Place, decode
+from raa_schemas.ids import TenantId, origin_key
+from raa_schemas.tenants import IntakePolicy, resolve_tenant
+from raa_schemas.topics import TENANT_PREFIX, TOPICS, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,11 @@ def read_body(addressed: Addressed) -> Received[Any]:
         data = addressed.topic.event.model_validate_json(addressed.body)
     except ValidationError as problem:
         raise InvalidEventError(_explain(addressed, problem)) from None
-    if data.task_id != envelope.subject:
-        if data.task_id is not None:
-            raise InvalidEventError(f"the body says task {data.task_id!r}, ce_subject says {envelope.subject!r}")
-        data = cast(Event, data.model_copy(update={"task_id": envelope.subject}))
+    named: str | None = data.task_id  # a client may leave it out of task.created
+    if named is None:
+        data = data.model_copy(update={"task_id": envelope.subject})
+    elif named != envelope.subject:
+        raise InvalidEventError(f"the body says task {named!r}, ce_subject says {envelope.subject!r}")
     return Received(
         data=data,
         id=envelope.id,

@@ -39,7 +39,7 @@ class Platform:
 
     def keys(self, name: str) -> "Ed25519PrivateKey":
         """Give the signing key of this name, made at first use and kept below the data folder, readable to us only."""
-        from raa_runtime.keys import load_or_create  # noqa: PLC0415  # only safety and the client sign
+        from raa_runtime.keys import load_or_create  # only safety and the client sign
 
         return load_or_create(self.data / "keys" / f"{name}.pem")
 
@@ -47,10 +47,10 @@ class Platform:
 def open_bus(settings: ServiceSettings) -> Bus:
     """Choose the bus; its client library is imported only if it is used."""
     if settings.bus == "kafka":
-        from raa_runtime.bus.kafka import KafkaBus  # noqa: PLC0415
+        from raa_runtime.bus.kafka import KafkaBus
 
         return KafkaBus.from_settings(settings)
-    from raa_runtime.bus.embedded import EmbeddedBus  # noqa: PLC0415
+    from raa_runtime.bus.embedded import EmbeddedBus
 
     return EmbeddedBus(settings.data)
 
@@ -58,12 +58,11 @@ def open_bus(settings: ServiceSettings) -> Bus:
 def open_store(settings: ServiceSettings, service: str) -> DocumentStore:
     """Choose the document store of a service: its own file, or its own database."""
     if settings.store == "mongo":
-        from raa_schemas.ids import owned  # noqa: PLC0415
-
-        from raa_runtime.state.mongo import MongoStore  # noqa: PLC0415
+        from raa_runtime.state.mongo import MongoStore
+        from raa_schemas.ids import owned
 
         return MongoStore(settings.mongo_url.get_secret_value(), owned(settings.deployment, service).replace(".", "_"))
-    from raa_runtime.state.sqlite import SqliteStore  # noqa: PLC0415
+    from raa_runtime.state.sqlite import SqliteStore
 
     return SqliteStore(settings.data / f"{service}.sqlite")
 
@@ -72,7 +71,7 @@ def open_kv(settings: ServiceSettings) -> KeyValue:
     """Choose the cache."""
     if settings.redis_url is None:
         return InProcessKeyValue()
-    from raa_runtime.kv_redis import RedisKeyValue  # noqa: PLC0415
+    from raa_runtime.kv_redis import RedisKeyValue
 
     return RedisKeyValue(settings.redis_url.get_secret_value(), settings.deployment)
 
@@ -80,7 +79,7 @@ def open_kv(settings: ServiceSettings) -> KeyValue:
 @contextlib.asynccontextmanager
 async def open_platform(settings: ServiceSettings) -> AsyncIterator[Platform]:
     """Open everything, close it again; raises Misconfigured or DependencyUnavailable with what to do."""
-    import aiohttp  # noqa: PLC0415
+    import aiohttp
 
     bus = open_bus(settings)
     await bus.start()

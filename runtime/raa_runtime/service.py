@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from raa_schemas.ids import owned
-from raa_schemas.tenants import IntakePolicy
-from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES, TOPICS, dead_letter_topic, topic_of
-
 from raa_runtime.activities import Activities, Run
 from raa_runtime.bus.port import TopicPartition, TopicSpec
 from raa_runtime.consumer import Consumer
@@ -27,9 +23,12 @@ from raa_runtime.state.aggregate import Aggregate, S
 from raa_runtime.state.codec import Kind, decode
 from raa_runtime.state.port import DocumentStore
 from raa_runtime.telemetry import Metrics
-from raa_runtime.unit import Unit
+from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import Address, UnitOfWork
 from raa_runtime.wakes import CompletedHandler, Poller, TimerHandler
+from raa_schemas.ids import owned
+from raa_schemas.tenants import IntakePolicy
+from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES, TOPICS, dead_letter_topic, topic_of
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -86,7 +85,7 @@ class AggregateReader:
 class Service:
     """A service as `app.py` puts it together; run alone, or with the others in one process."""
 
-    def __init__(self, name: str, settings: ServiceSettings, platform: Platform, *,  # noqa: PLR0913
+    def __init__(self, name: str, settings: ServiceSettings, platform: Platform, *,
                  kinds: Sequence[Kind[Any]], on: Sequence[On[Any]] = (), does: Sequence[Does] = (),
                  timers: Sequence[Timer] = (), api: "APIRouter | None" = None,
                  pings: Mapping[str, Ping] | None = None, background: Sequence[Step] = (),
@@ -114,11 +113,11 @@ class Service:
                          rejections: Rejection | None, observers: Sequence[Observer]) -> Dispatcher:
         platform, settings = self.platform, self.settings
         self._activities = Activities({do.name: do.run for do in does}, platform.clock, self._liveness.check, self.log,
-                                      lambda kind, aggregate, done: self._dispatcher.deliver(kind, aggregate, done))
+                                      self._deliver)
         work = UnitOfWork(self.name, settings.deployment, self._liveness.incarnation, self._db, platform.bus,
                           platform.clock, self.log, self._activities.launch, self._activities.stop,
                           (*observers, self._tell_watchers))
-        events = self.metrics.counter(f"raa_{self.name}_events_total", "events by topic and outcome", ("topic", "outcome"))
+        events = self.metrics.counter(f"raa_{self.name}_events_total", "events by outcome", ("topic", "outcome"))
         policy = IntakePolicy(settings.allow_anonymous, settings.tenants)
         by_kind: dict[str, dict[str, TimerHandler]] = {}
         for timer in timers:
@@ -128,6 +127,9 @@ class Service:
             settings=settings, kinds=self._kinds, on={topic_of(item.event).name: item for item in on},
             completed={do.name: do.completed for do in does}, timers=by_kind, dead=lambda: self._liveness.dead,
             rejections=rejections, count=lambda topic, outcome: events.labels(topic, outcome).inc())
+
+    def _deliver(self, kind: str, aggregate: Aggregate[Any], done: Completed) -> None:
+        self._dispatcher.deliver(kind, aggregate, done)
 
     def _make_consumer(self, on: Sequence[On[Any]]) -> Consumer:
         topics = [owned(self.settings.deployment, topic_of(item.event).name) for item in on]
@@ -268,7 +270,7 @@ class Service:
         at = Address(kind, aggregate, aggregate.split("/")[1])
         return await self._dispatcher.command(at, lambda unit: decide(unit, payload))
 
-    async def call_and_wait(self, kind: Kind[S], aggregate: str, decide: Callable[[Unit[S], P], Any], payload: P,  # noqa: PLR0913
+    async def call_and_wait(self, kind: Kind[S], aggregate: str, decide: Callable[[Unit[S], P], Any], payload: P,
                             until: Callable[[S], T | None], timeout_seconds: float) -> T:
         """Run a unit, then wait until `until` of the aggregate's state gives something; raises TimeoutError."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -309,8 +311,9 @@ def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
     specs = [TopicSpec(owned(settings.deployment, topic.name), partitions, replication, topic.retention,
                        topic.compacted, MAX_MESSAGE_BYTES) for topic in TOPICS.values()]
     groups = sorted({reader for topic in TOPICS.values() for reader in topic.readers})
-    specs += [TopicSpec(owned(settings.deployment, dead_letter_topic(group)), 1, replication, timedelta(days=30), False,
-                        MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES) for group in groups]
+    specs += [TopicSpec(owned(settings.deployment, dead_letter_topic(group)), 1, replication, timedelta(days=30),
+                        compacted=False, max_message_bytes=MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES)
+              for group in groups]
     return specs
 
 

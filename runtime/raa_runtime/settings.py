@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from raa_schemas.ids import DEPLOYMENT_PATTERN
-from raa_schemas.settings import VARIABLES
 
 from raa_runtime.errors import Misconfigured
+from raa_schemas.ids import DEPLOYMENT_PATTERN
+from raa_schemas.settings import VARIABLES
 
 PREFIX = "RAA_"
 _TEST_PREFIX = "RAA_TEST_"

@@ -59,7 +59,7 @@ class Metrics:
         return self._registered(name, made)  # type: ignore[return-value]
 
     def _registered(self, name: str, made: Counter | Gauge | Histogram) -> Counter | Gauge | Histogram:
-        if made not in self.registry._collector_to_names:  # noqa: SLF001  # the registry has no public look-up
+        if made not in self.registry._collector_to_names:  # noqa: SLF001  # there is no public look-up
             self.registry.register(made)
         return made
 

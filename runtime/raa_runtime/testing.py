@@ -7,13 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raa_schemas.envelope import Envelope
-from raa_schemas.errors import ErrorInfo
-from raa_schemas.event import Event
-from raa_schemas.ids import AggregateId, owned, step_path, tenant_of
-from raa_schemas.step import StepEvent
-from raa_schemas.topics import topic_of
-
 from raa_runtime.bus.port import Bus, Message, Record
 from raa_runtime.platform import Platform, open_platform
 from raa_runtime.service import Service
@@ -21,6 +14,12 @@ from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.aggregate import Aggregate, S
 from raa_runtime.state.codec import Kind
 from raa_runtime.unit import ActivityOutcome, Completed, E, Origin, Received, Unit
+from raa_schemas.envelope import Envelope
+from raa_schemas.errors import ErrorInfo
+from raa_schemas.event import Event
+from raa_schemas.ids import AggregateId, owned, step_path, tenant_of
+from raa_schemas.step import StepEvent
+from raa_schemas.topics import topic_of
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 C = TypeVar("C", bound=ServiceSettings)

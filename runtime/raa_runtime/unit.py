@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 
+from raa_runtime.state.aggregate import Activity, Aggregate, Entry, S
+from raa_runtime.state.codec import Kind
 from raa_schemas.canonical import digest
 from raa_schemas.envelope import Envelope
 from raa_schemas.errors import ErrorInfo
@@ -12,9 +14,6 @@ from raa_schemas.event import Event
 from raa_schemas.ids import EventId, event_id, owned, step_path
 from raa_schemas.step import StepEvent
 from raa_schemas.topics import topic_of
-
-from raa_runtime.state.aggregate import Activity, Aggregate, Entry, S
-from raa_runtime.state.codec import Kind
 
 E = TypeVar("E", bound=Event)
 ActivityOutcome = Literal["done", "failed", "unknown", "cancelled"]

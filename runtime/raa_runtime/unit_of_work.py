@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pydantic_core import from_json
-from raa_schemas.envelope import InvalidEventError
-from raa_schemas.ids import AggregateId, owned, tenant_of
-from raa_schemas.topics import dead_letter_topic
 
 from raa_runtime.bus.port import Bus, Message
 from raa_runtime.clock import Clock
@@ -23,6 +20,9 @@ from raa_runtime.state.commit import GroupCommit
 from raa_runtime.state.port import DocumentStore
 from raa_runtime.telemetry import Logger
 from raa_runtime.unit import Received, Unit
+from raa_schemas.envelope import InvalidEventError
+from raa_schemas.ids import AggregateId, owned, tenant_of
+from raa_schemas.topics import dead_letter_topic
 
 Cause = Literal["event", "completed", "wake", "command"]
 Decide = Callable[[Unit[Any]], None]
@@ -202,7 +202,7 @@ class UnitOfWork:
         message = _message(entry)
         letter = DeadLetter("outbox", self.service, entry.topic, -1, -1, message.key, message.value, message.headers,
                             refused, 1, now, now)
-        self.log.error("outbox_dead_letter", topic=entry.topic, event=entry.event_id, reason=str(refused))
+        self.log.error("outbox_dead_letter", topic=entry.topic, event_id=entry.event_id, reason=str(refused))
         await self.bury(letter)
 
     async def bury(self, letter: DeadLetter, *more: Message) -> None:

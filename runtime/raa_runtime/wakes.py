@@ -5,14 +5,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from raa_schemas.errors import error
-
 from raa_runtime.clock import Clock
 from raa_runtime.state.aggregate import Activity, Aggregate
 from raa_runtime.state.codec import Kind
 from raa_runtime.state.port import DocumentStore
 from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import ACTIVITY_GRACE_SECONDS
+from raa_schemas.errors import error
 
 POLL_SECONDS: Final = 0.5
 MOST_RUNS: Final = 8

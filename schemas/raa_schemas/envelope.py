@@ -146,7 +146,8 @@ def _named_or_derived(value: bytes, place: Place) -> str:
 def _envelope(attributes: dict[str, str], value: bytes, place: Place) -> Envelope:
     event_type = attributes.get("ce_type", place.event_type)
     if event_type != place.event_type:
-        raise InvalidEventError(f"type {event_type!r} on the topic of {place.event_type!r}; publish it to its own topic")
+        raise InvalidEventError(
+            f"type {event_type!r} on the topic of {place.event_type!r}; publish it to its own topic")
     schema = attributes.get("ce_dataschema") or f"{event_type}.v{place.major}.json"
     if not schema.endswith(f"{event_type}.v{place.major}.json"):
         raise UnknownVersionError(

@@ -17,6 +17,7 @@ class Code(NamedTuple):
 
 CODES: Final[dict[str, Code]] = {
     # a task that is not admitted
+    "record_invalid": Code("the record cannot be read as a task", False, "send one JSON object; see the message"),
     "goal_missing": Code("the task names no goal", False, 'send {"goal": "…"} with at least one word'),
     "check_invalid": Code("the success check does not parse", False, "see the check language in docs/checks.md"),
     "input_missing": Code("an input file does not exist", False, "check the path, or attach the file with --input"),

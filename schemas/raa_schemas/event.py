@@ -16,7 +16,8 @@ Instant = AwareDatetime
 class Part(BaseModel):
     """A piece of an event. Unknown fields are ignored: a minor version only adds."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
 
 class Event(Part):

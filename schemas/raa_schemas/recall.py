@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from raa_schemas.event import Part
-from raa_schemas.reflection import Lesson
+from raa_schemas.event import Instant, Part
+from raa_schemas.reflection import Evidence, Lesson
 
 Why = Literal["same_content", "same_schema", "same_tool", "same_family"]
 
@@ -36,6 +36,33 @@ class Recalled(Part):
     lesson: Lesson = Field(description="the lesson")
     applies_to: list[str] = Field(description="names of the inputs it is about")
     why: list[Why] = Field(description="what matched")
+
+
+class Support(Part):
+    """One task that confirmed a lesson."""
+
+    task_id: str = Field(description="the task")
+    attempt: int = Field(ge=1, description="the attempt that confirmed it")
+    reflection: str = Field(description="event id of the reflection")
+    learned_at: Instant = Field(description="when memory took it in")
+    evidence: Evidence = Field(description="the steps, error or check behind it")
+
+
+class KnownLesson(Part):
+    """A lesson as memory knows it: folded from all the tasks of its tenant (GET /v1/lessons)."""
+
+    lesson: Lesson = Field(description="the lesson, with the state memory gives it")
+    tasks: int = Field(ge=1, description="different tasks that confirmed it")
+    learned_at: Instant = Field(description="first time")
+    confirmed_at: Instant = Field(description="newest time")
+    contradicted_by: str | None = Field(None, description="newer lesson that says otherwise of the same input")
+    support: list[Support] = Field(default_factory=list, description="oldest first; only in GET /v1/lessons/{id}")
+
+
+class KnownLessons(Part):
+    """All lessons of a tenant."""
+
+    lessons: list[KnownLesson] = Field(description="most recently confirmed first")
 
 
 class RecallAnswer(Part):

@@ -26,7 +26,8 @@ class CheckReport(Part):
     check: str = Field(description="the check")
     value: bool = Field(description="whether it holds")
     reason: str | None = Field(None, description="why it could not be computed, if so")
-    failed_atom: dict[str, Any] | None = Field(None, description="{path, op, bound, actual} of the comparison that failed")
+    failed_atom: dict[str, Any] | None = Field(
+        None, description="{path, op, bound, actual} of the comparison that failed")
 
 
 class Hypothesis(Part):
@@ -67,7 +68,7 @@ class Lesson(Part):
     """Something confirmed by an attempt, that a later task can apply."""
 
     id: str = Field(description="`les_…`, the same for the same lesson learned twice from equal evidence")
-    kind: LessonKind = Field(description="recover: how to get over an error")
+    kind: LessonKind | str = Field(description="recover: how to get over an error; unknown kinds are ignored")
     scope: Scope = Field(description="where it may be used")
     when: When = Field(description="which inputs it is about")
     then: dict[str, Any] = Field(description="{args: JSON merge patch on the tool's arguments}; lists are united")

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from raa_schemas.topics import MAX_MESSAGE_BYTES
-
 from raa_runtime.bus.log import Log
 from raa_runtime.bus.port import Message, Rebalance, Record, TopicPartition, TopicSpec
 from raa_runtime.errors import DependencyUnavailable, PublishRefused, TransientError
+from raa_schemas.topics import MAX_MESSAGE_BYTES
 
 T = TypeVar("T")
 _RECENT_BYTES = 8 * 1024 * 1024

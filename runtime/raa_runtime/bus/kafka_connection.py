@@ -54,7 +54,7 @@ class KafkaSecurity(BaseModel):
         """Give the same as FastStream's own type, None for a plain connection."""
         if self.protocol == "PLAINTEXT":
             return None
-        from faststream import security  # noqa: PLC0415 - 4 MB that only a secured connection pays
+        from faststream import security
 
         context = self._ssl_context() if self.protocol.endswith("SSL") else None
         if self.protocol == "SSL":
@@ -100,7 +100,7 @@ def connection_options(bootstrap: str, security: KafkaSecurity) -> dict[str, Any
     options: dict[str, Any] = {"bootstrap_servers": servers}
     described = security.for_faststream()
     if described is not None:
-        from faststream.kafka.security import parse_security  # noqa: PLC0415 - as above
+        from faststream.kafka.security import parse_security
 
         options |= parse_security(described)
     return options
@@ -108,7 +108,7 @@ def connection_options(bootstrap: str, security: KafkaSecurity) -> dict[str, Any
 
 def faststream_broker(bootstrap: str, security: KafkaSecurity) -> "KafkaBroker":
     """Build a FastStream broker on the same cluster, for services that users attach to the bus."""
-    from faststream.kafka import KafkaBroker  # noqa: PLC0415 - 4 MB that only such a service pays
+    from faststream.kafka import KafkaBroker
 
     servers = [server.strip() for server in bootstrap.split(",") if server.strip()]
     return KafkaBroker(servers, security=security.for_faststream())

@@ -53,7 +53,7 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
     except TransientError:
         # stop() gave up half way and would leave sockets and a task behind
         try:
-            await within(1.0, consumer._client.close(), "disconnecting")  # noqa: SLF001 - nothing public closes it
+            await within(1.0, consumer._client.close(), "disconnecting")
         except TransientError:
             return
 

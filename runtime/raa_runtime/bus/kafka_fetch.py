@@ -36,12 +36,12 @@ Note = Callable[[UndecodableBatch], None]
 
 def watch(consumer: AIOKafkaConsumer, note: Note) -> None:
     """Report undecodable batches of this consumer to `note` from now on; call it before it is given partitions."""
-    consumer._fetcher._records = _Fetched(note)  # noqa: SLF001 - no public seam lies between fetching and decoding
+    consumer._fetcher._records = _Fetched(note)
 
 
 def fetcher_died(consumer: AIOKafkaConsumer) -> bool:
     """Say whether the background task that fetches has ended; `getmany` would wait for it for ever."""
-    return bool(consumer._fetcher.error_future.done())  # noqa: SLF001 - as above
+    return bool(consumer._fetcher.error_future.done())
 
 
 class _Fetched(OrderedDict[Any, Any]):
@@ -53,8 +53,8 @@ class _Fetched(OrderedDict[Any, Any]):
 
     def __setitem__(self, place: Any, fetched: Any) -> None:
         if isinstance(fetched, FetchResult):
-            records = fetched._partition_records  # noqa: SLF001 - as above
-            fetched._partition_records = _Decoding(TopicPartition(*place), records, self._note)  # noqa: SLF001
+            records = fetched._partition_records
+            fetched._partition_records = _Decoding(TopicPartition(*place), records, self._note)
         super().__setitem__(place, fetched)
 
 
@@ -65,8 +65,8 @@ class _Decoding(Iterator[Any]):
         self._place = place
         self._inner = inner
         self._note = note
-        self._batches = _Batches(inner._records)  # noqa: SLF001 - as above
-        inner._records = self._batches  # noqa: SLF001
+        self._batches = _Batches(inner._records)
+        inner._records = self._batches
 
     @property
     def next_fetch_offset(self) -> int:

@@ -6,7 +6,7 @@ is replaced, and what was in the refused batches is sent again one by one, which
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -85,8 +85,7 @@ class KafkaPublisher:
         try:
             async with asyncio.timeout(self._tuning.publish_timeout):
                 await self._append(producer, messages, verdicts, sent)
-                if sent:
-                    await asyncio.wait(sent.values())
+                await _settle(sent.values())
         except TimeoutError:
             pass  # what has an answer by now has its verdict below
         finally:
@@ -200,12 +199,20 @@ async def _send(producer: AIOKafkaProducer, message: Message) -> "asyncio.Future
     return future
 
 
+async def _settle(futures: Iterable["asyncio.Future[Any]"]) -> None:
+    for future in futures:
+        try:
+            await future
+        except kafka_errors.KafkaError:
+            continue  # its verdict is read from the future
+
+
 async def _stop(producer: AIOKafkaProducer) -> None:
     try:
         await within(_STOP_SECONDS, producer.stop(), "stopping the producer")
     except (TransientError, kafka_errors.KafkaError):
         # the messages that still wait are unknown to their callers already; letting go of them ends the flush
-        producer._message_accumulator.fail_all(kafka_errors.ProducerClosed())  # noqa: SLF001 - nothing public does it
+        producer._message_accumulator.fail_all(kafka_errors.ProducerClosed())
         try:
             await within(1.0, _disconnect(producer), "disconnecting the producer")
         except TransientError:
@@ -213,7 +220,7 @@ async def _stop(producer: AIOKafkaProducer) -> None:
 
 
 async def _disconnect(producer: AIOKafkaProducer) -> None:
-    await producer._sender.close()  # noqa: SLF001 - as above
+    await producer._sender.close()
     await producer.client.close()
 
 

@@ -12,13 +12,14 @@ from raa_runtime.bus.port import Headers, Message, Record, TopicPartition, Topic
 from raa_runtime.state.sqlite import connect
 
 _TABLES = (
-    "CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, partitions INT NOT NULL, "
-    "retention_seconds REAL NOT NULL, compacted INT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS records (topic INT, part INT, off INT, ts REAL NOT NULL, key BLOB, headers BLOB, "
-    "value BLOB, PRIMARY KEY (topic, part, off)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS ends (topic INT, part INT, next INT NOT NULL, PRIMARY KEY (topic, part)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS offsets (grp TEXT, topic INT, part INT, next INT NOT NULL, "
-    "PRIMARY KEY (grp, topic, part)) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, partitions INT NOT NULL,
+       retention_seconds REAL NOT NULL, compacted INT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS records (topic INT, part INT, off INT, ts REAL NOT NULL, key BLOB, headers BLOB,
+       value BLOB, PRIMARY KEY (topic, part, off)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS ends (topic INT, part INT, next INT NOT NULL,
+       PRIMARY KEY (topic, part)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS offsets (grp TEXT, topic INT, part INT, next INT NOT NULL,
+       PRIMARY KEY (grp, topic, part)) WITHOUT ROWID""",
 )
 
 
@@ -108,7 +109,8 @@ class Log:
                                  [(self._ids[topic], part, end) for (topic, part), end in ends.items()])
         self._writer.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)",
                                  [(group, self._ids[topic], part, following)
-                                  for group, offsets in commits.items() for (topic, part), following in offsets.items()])
+                                  for group, offsets in commits.items()
+                                  for (topic, part), following in offsets.items()])
 
     def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
         """Read from an offset on, at most `limit` records and about 4 MB."""

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ class SocketServer:
         try:
             while line := await reader.readline():
                 request = json.loads(line)
-                problem = await outcome_of(lambda request=request: self._answer(request, writer))
+                problem = await outcome_of(partial(self._answer, request, writer))
                 if isinstance(problem, ConnectionError):
                     return
                 if isinstance(problem, Exception):

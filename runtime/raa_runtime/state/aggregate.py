@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+
 from raa_schemas.ids import AggregateId
 
 MAX_DOCUMENT_BYTES = 1_000_000

@@ -76,7 +76,7 @@ def encode(kind: Kind[Any], aggregate: Aggregate[Any]) -> Write:
     encoded = to_json(document, by_alias=True)
     if len(encoded) > MAX_DOCUMENT_BYTES:
         raise AggregateTooLarge(
-            f"{kind.name} {aggregate.id} would take {len(encoded)} bytes, more than 1 MB; pass large values by reference")
+            f"{kind.name} {aggregate.id} would take {len(encoded)} bytes, over 1 MB; pass large values by reference")
     return Write(kind.name, document, encoded, expected=aggregate.version)
 
 

@@ -64,7 +64,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Close the file."""
-        await self._write(lambda: self._writer.close())
+        await self._write(self._writer.close)
         self._reader.close()
         self._writer_thread.shutdown(wait=False)
 
