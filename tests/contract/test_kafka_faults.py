@@ -218,7 +218,7 @@ async def test_while_the_broker_is_away_every_call_ends_and_afterwards_all_goes_
         assert await member.subscription.poll(1, 0.2) == []
     outage.end()
     async with asyncio.timeout(60):
-        while await _outcome(member, records) is not None:
+        while await _commit_failed(member, records):
             await member.subscription.poll(1, 0.2)
         while [verdict := (await bus.publish([message(name, "a", "3")]))[0]] != [None]:
             assert isinstance(verdict, TransientError)

@@ -34,11 +34,13 @@ from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write
 
 _PROCESSES: Final = "processes"
 _PINGS: Final = "pings"
-_HEADER: Final = ("_id", "tenant", "partition", "version", "write_id", "state_schema", "wake_tries", "quarantined",
-                  "closed", "tombstone", "updated_at")
+_HEADER: Final[tuple[str, ...]] = ("_id", "tenant", "partition", "version", "write_id", "state_schema", "wake_tries",
+                                   "quarantined", "closed", "tombstone", "updated_at")
 _DURABLE: Final = WriteConcern(w="majority", j=True)
 _DUPLICATE: Final = 11_000
 _NOT_ALLOWED: Final = frozenset({13, 18})
+# bad value, bad type, key too long, failed validation, forbidden field name, document too large
+_CANNOT_STORE: Final = frozenset({2, 14, 17_280, 121, 52, 10_334})
 _PING_SECONDS: Final = 1.9
 _CALL_SECONDS: Final = 10.0
 _SELECT_SECONDS: Final = 3.0
@@ -240,12 +242,14 @@ async def _translated(doing: str) -> AsyncIterator[None]:
 
 
 def _away(doing: str, problem: Exception) -> DependencyUnavailable:
-    return DependencyUnavailable(f"MongoDB does not answer, {doing}: {problem or type(problem).__name__}")
+    return DependencyUnavailable(f"MongoDB does not answer, {doing}: {type(problem).__name__} {problem}")
 
 
 def _refused(problem: OperationFailure) -> Exception:
     if problem.code in _NOT_ALLOWED:
         return Misconfigured(f"MongoDB refuses: {problem}; give the user of RAA_MONGO_URL the role readWrite")
+    if problem.code in _CANNOT_STORE:
+        return PermanentError(f"MongoDB cannot store this: {problem}")
     return DependencyUnavailable(f"MongoDB refuses: {problem}")
 
 
