@@ -1,0 +1,52 @@
+"""The two small parts of the consumer policy that everything else leans on."""
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+from raa_runtime.lanes import Lanes
+from raa_runtime.watermark import Watermark
+
+
+@given(st.permutations(list(range(12))), st.integers(0, 12))
+def test_only_the_contiguous_prefix_is_committed(order: list[int], settled: int) -> None:
+    mark = Watermark()
+    for offset in range(12):
+        mark.take(offset)
+    for offset in order[:settled]:
+        mark.settle(offset)
+
+    done = set(order[:settled])
+    prefix = next((offset for offset in range(12) if offset not in done), 12)
+    assert mark.to_commit() == (prefix or None)
+    assert mark.in_flight == 12 - prefix
+
+
+def test_a_committed_watermark_is_not_committed_again() -> None:
+    mark = Watermark()
+    mark.take(5)
+    mark.settle(5)
+    mark.committed(6)
+    assert mark.to_commit() is None
+
+
+def test_a_lane_keeps_its_order_and_holds_nobody_else_up() -> None:
+    async def scenario() -> list[str]:
+        lanes, seen, gate = Lanes(), [], asyncio.Event()
+
+        async def slow() -> None:
+            await gate.wait()
+            seen.append("a1")
+
+        async def note(text: str) -> None:
+            seen.append(text)
+            if text == "b1":
+                gate.set()
+
+        lanes.put("a", slow)
+        lanes.put("a", lambda: note("a2"))
+        lanes.put("b", lambda: note("b1"))
+        await lanes.idle()
+        return seen
+
+    assert asyncio.run(scenario()) == ["b1", "a1", "a2"]
