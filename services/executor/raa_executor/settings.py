@@ -1,0 +1,17 @@
+"""What the executor can be told from outside."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from raa_runtime.settings import ServiceSettings
+
+
+class ExecutorSettings(ServiceSettings):
+    """Settings of the executor."""
+
+    safety_url: str = Field("http://127.0.0.1:8086", description="where safety answers: keys and kill switch")
+    tools: list[Path] = Field(default_factory=list, description="Python files with tools of your own")
+    parallel_steps: int = Field(4, ge=1, le=200, description="steps of one run that may be under way at once")
+    tool_slots: int = Field(8, ge=1, le=1_000, description="tools that may run at once in this process")
+    file_cache_bytes: int = Field(2 * 1024**3, ge=0, description="local copies of workspace files kept for later steps")
