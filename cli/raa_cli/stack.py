@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from raa_runtime.blobs import BlobStore
 from raa_runtime.bus.port import Bus
-from raa_runtime.bus.socket_server import SOCKET_NAME, SocketServer
+from raa_runtime.bus.socket_server import SocketServer
 from raa_runtime.errors import DependencyUnavailable, Misconfigured
 from raa_runtime.folder_lock import FolderLock
 from raa_runtime.http import listen
@@ -70,7 +70,7 @@ class Stack:
                 self.services[part.name] = part.load()[0](settings[part.name], platform)
             opened.push_async_callback(self._drain)
             await asyncio.gather(*(service.start() for service in self.services.values()))
-            door = SocketServer(self.bus, self.data / SOCKET_NAME, self.info)
+            door = SocketServer(self.bus, self.data, self.info)
             await door.start()
             opened.push_async_callback(door.stop)
             self._opened = opened.pop_all()

@@ -16,6 +16,8 @@ from raa_runtime.bus.kafka_publisher import KafkaPublisher
 from raa_runtime.bus.kafka_subscription import KafkaSubscription
 from raa_runtime.bus.port import Message, Rebalance, Record, TopicPartition, TopicSpec, UndecodableBatch
 from raa_runtime.errors import DependencyUnavailable
+from raa_runtime.settings import ServiceSettings
+from raa_schemas.ids import owned
 
 _READ_BATCH = 1_000
 _READ_MS = 200
@@ -33,6 +35,14 @@ class KafkaBus:
         self._publisher = KafkaPublisher(self._options, self._tuning, self._admin.topics, self._admin.largest_batch)
         self._offsets = KafkaOffsets(self._options, self._tuning, self._admin)
         self._subscriptions: list[KafkaSubscription] = []
+
+    @classmethod
+    def from_settings(cls, settings: ServiceSettings) -> "KafkaBus":
+        """Build it as the settings say; raises Misconfigured."""
+        tuning = KafkaTuning(heartbeat=settings.kafka_heartbeat_seconds, session=settings.kafka_session_seconds)
+        security = KafkaSecurity.from_settings(settings.kafka_security)
+        client_id = owned(settings.deployment, f"raa-{settings.instance}")
+        return cls(settings.kafka_bootstrap, client_id=client_id, security=security, tuning=tuning)
 
     async def start(self) -> None:
         """Connect; raises DependencyUnavailable."""

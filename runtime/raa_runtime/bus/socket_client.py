@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raa_runtime.bus.port import Headers, Message, Rebalance, Record, Subscription, TopicPartition, TopicSpec
-from raa_runtime.bus.socket_server import LINE_LIMIT, SOCKET_NAME, message_to
+from raa_runtime.bus.socket_server import LINE_LIMIT, message_to, socket_path
 from raa_runtime.errors import DependencyUnavailable, Misconfigured, PublishRefused, TransientError
 
 
@@ -18,7 +18,7 @@ class SocketBus:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / SOCKET_NAME
+        self._path = socket_path(folder)
 
     async def start(self) -> None:
         """Check that somebody answers."""

@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
+import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -12,16 +15,26 @@ from raa_runtime.bus.port import Bus, Message, Record
 from raa_runtime.errors import PublishRefused
 from raa_runtime.guard import outcome_of
 
-SOCKET_NAME: Final = "raa.sock"
+MOST_PATH_BYTES: Final = 100
 LINE_LIMIT: Final = 4 * 1024 * 1024
 Info = Callable[[], Awaitable[dict[str, Any]]]
+
+
+def socket_path(folder: Path) -> Path:
+    """Say where the socket of a data folder is: in it, or by the folder's hash where its path is too long for one."""
+    path = folder.resolve() / "raa.sock"
+    if len(os.fsencode(path)) <= MOST_PATH_BYTES:
+        return path
+    own = Path(tempfile.gettempdir()) / f"raa-{os.getuid()}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    return own / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.sock"
 
 
 class SocketServer:
     """Serve one JSON object per line: publish, read, offsets, topics, info. Only this user may connect."""
 
-    def __init__(self, bus: Bus, path: Path, info: Info) -> None:
-        self._bus, self._path, self._info = bus, path, info
+    def __init__(self, bus: Bus, folder: Path, info: Info) -> None:
+        self._bus, self._path, self._info = bus, socket_path(folder), info
         self._open: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:

@@ -42,7 +42,7 @@ def most_frequent(histogram: Sequence[tuple[float | str, int]], limit: int) -> l
 
 
 def whole(value: Any) -> Any:
-    """Return a whole number as such: a suspect is -200 in plans and lessons, not -200.0."""
+    """Return a whole number as such: a suspect is -999 in plans and lessons, not -999.0."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
 
 

@@ -1,7 +1,7 @@
 """Reads a file of the workspace as a relation of text cells and parsed numbers, for query and profile alike.
 
 Cells are read as text, and parsed here by the caller's read options. Missing tokens are compared before parsing,
-missing numbers after it: one file writes -200 both as `-200` and as `-200,0`.
+missing numbers after it: one file writes -999 both as `-999` and as `-999,0`.
 """
 
 from __future__ import annotations
