@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from raa_runtime.state.aggregate import State
 from raa_safety.ports import SignatureCheck
 from raa_schemas.action import Decision
 from raa_schemas.approval import ApprovalDecided, Question, Verdict
@@ -26,7 +27,7 @@ _DECISIONS: Final[dict[Verdict, Decision]] = {
 }
 
 
-class Approval(BaseModel):
+class Approval(State):
     """A question that waits for people. The arguments themselves are in `approval.requested`."""
 
     approval_id: str

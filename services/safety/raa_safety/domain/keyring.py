@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from raa_runtime.state.aggregate import State
 from raa_runtime.state.codec import Kind
@@ -10,7 +10,7 @@ from raa_runtime.unit import Unit
 from raa_schemas.ids import DEFAULT_TENANT, AggregateId
 
 
-class GrantKey(BaseModel):
+class GrantKey(State):
     """One public key: raw Ed25519 in base64."""
 
     key_id: str

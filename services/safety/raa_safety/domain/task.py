@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from raa_runtime.state.aggregate import State
 from raa_runtime.state.codec import Kind
@@ -15,7 +15,7 @@ REFUSALS_KEPT: Final = 20
 WAITING: Final = "waiting_since"
 
 
-class Refusal(BaseModel):
+class Refusal(State):
     """An answer that did not count, for the audit."""
 
     at: datetime
