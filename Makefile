@@ -58,8 +58,8 @@ down: ## stop what `make up` started, letting running steps finish
 bench: .venv/.dev ## measure, and write benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: .venv/.dev ## regenerate what is generated: JSON Schemas, event and settings tables
-	$(BIN)/python -m raa_schemas.generate
+docs: .venv/.dev ## regenerate JSON Schemas, the tables in docs/ and .env.example
+	$(BIN)/python docs/generate.py
 
 images: ## build one container image per service; CONTAINER=docker for Docker
 	@for service in $(SERVICES); do \
