@@ -130,6 +130,10 @@ class Check:
         """Name the steps whose outputs the check looks at."""
         return frozenset(str(path.parts[0]) for path in _paths(self.root) if path.root == "outputs")
 
+    def looks_at_result(self) -> bool:
+        """Say whether the check looks at the plan's result."""
+        return any(path.root == "result" for path in _paths(self.root))
+
 
 def parse_check(text: str) -> Check:
     """Parse a check of at most 500 characters and 20 levels; raises CheckSyntaxError."""

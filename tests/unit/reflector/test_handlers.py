@@ -11,7 +11,7 @@ from raa_runtime.testing import NOON, completed, received, unit_for
 from raa_runtime.unit import Unit
 from raa_schemas.artifact import Source
 from raa_schemas.cancel import CancelRequested
-from raa_schemas.errors import ErrorInfo
+from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.event import Event
 from raa_schemas.plan import Limits, Plan, PlanReady, Step
 from raa_schemas.reflection import ReflectionDone
@@ -163,6 +163,27 @@ def test_large_outputs_are_fetched_before_judging() -> None:
     event = unit.published[-1]
     assert isinstance(event, ReflectionDone)
     assert [lesson.then for lesson in event.lessons] == [{"args": {"table": {"read": {"missing": [-99]}}}}]
+
+
+def test_a_large_result_is_fetched_if_the_check_looks_at_it() -> None:
+    end = done(1, PLAIN, rows(3)).model_copy(update={"result_ref": "blob:sha256/" + "1" * 64})
+    unit, reflections = story(task(), ready(1, PLAIN), end)
+    assert reflections == []
+    [activity] = unit.activities.values()
+    handlers.on_fetched(unit, completed(unit, activity.id, {"#result": 7}))
+    event = unit.published[-1]
+    assert isinstance(event, ReflectionDone)
+    assert (event.verdict, event.checked, event.partial_evidence) == ("accept", True, False)
+
+
+def test_a_result_that_cannot_be_bound_is_planned_again_once() -> None:
+    problem = error("unbound_reference", "the plan's result: '/rows/9' points at nothing; correct its pointer")
+    failed = [done(version, PLAIN, rows(3)).model_copy(update={"run_status": "failed", "error": problem})
+              for version in (1, 2)]
+    _, reflections = story(task(), ready(1, PLAIN), failed[0], ready(2, PLAIN), failed[1])
+    assert [event.verdict for event in reflections] == ["replan", "give_up"]
+    assert reflections[0].episode.error_code == "unbound_reference"
+    assert "points at nothing" in reflections[0].reason
 
 
 def test_outputs_that_cannot_be_fetched_make_the_evidence_partial() -> None:

@@ -44,7 +44,7 @@ class Agent:
         step = query(self.path.name, column, fn=fn)
         for lesson in self.lessons:
             step = step.model_copy(update={"args": merge_patch(step.args, lesson.then["args"])})
-        steps, told = [step], []
+        steps, told, value = [step], [], None
         for _ in range(attempts):
             ends = self._run(steps)
             row = ends.get("q", {})

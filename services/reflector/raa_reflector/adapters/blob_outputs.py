@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from pydantic_core import from_json
-from raa_runtime.blobs import BlobStore
 
+from raa_runtime.blobs import BlobStore
 from raa_runtime.errors import ClaimGone
 from raa_runtime.scope import TenantScope
 

@@ -19,6 +19,8 @@ from raa_schemas.step import Outcome, RunStatus, StepRecord
 
 PROFILE_TOOL = "table.profile"
 MAX_PROFILED_COLUMNS = 100
+RESULT = "#result"
+"""Stands for the plan's result among outputs that are fetched; no step id begins like this."""
 
 
 class Use(Part):
@@ -37,9 +39,9 @@ class Use(Part):
 
 
 class Failure(Part):
-    """A step that did not succeed although it was started."""
+    """A step that did not succeed although it was started, or a result that could not be bound."""
 
-    step: str = Field(description="step id")
+    step: str = Field(description="step id; `result` if only the plan's result failed")
     tool: str = Field(description="tool name")
     outcome: Outcome = Field(description="failed or outcome_unknown")
     error: ErrorInfo | None = Field(None, description="the typed error")
@@ -67,6 +69,8 @@ class Ran(Part):
     status: RunStatus = Field(description="how the run ended")
     records: list[StepRecord] = Field(default_factory=list, description="all steps")
     result: Any = Field(None, description="the plan's result")
+    result_ref: str | None = Field(None, description="reference to a larger result")
+    error: ErrorInfo | None = Field(None, description="why the run failed, as its last event says")
     artifacts: list[Artifact] = Field(default_factory=list, description="files written")
 
 
@@ -112,9 +116,10 @@ def gather(number: int, plan: Plan, sources: list[Source], ran: Ran, *, check: s
         ran: the end of the run.
         check: the task's success check; evaluated only if the run succeeded.
         allowed_tools: tools a plan of this task may use.
-        fetched: outputs that travelled by reference, by step id.
+        fetched: outputs that travelled by reference, by step id, and the result under `RESULT`.
     """
-    outputs = outputs_of(ran) | (fetched or {})
+    fetched = fetched or {}
+    outputs = outputs_of(ran) | {step: output for step, output in fetched.items() if step != RESULT}
     uses = [use for record in ran.records if (use := _use(record, outputs)) is not None]
     return Attempt(
         number=number,
@@ -123,9 +128,9 @@ def gather(number: int, plan: Plan, sources: list[Source], ran: Ran, *, check: s
         allowed_tools=allowed_tools,
         status=ran.status,
         uses=uses,
-        failures=[_failure(record) for record in ran.records if record.outcome in {"failed", "outcome_unknown"}],
+        failures=_failures(ran),
         profiles=[column for use in uses for column in _profiled(use, outputs.get(use.step))],
-        report=evaluate(parse_check(check), ran.result, outputs, ran.artifacts)
+        report=evaluate(parse_check(check), fetched.get(RESULT, ran.result), outputs, ran.artifacts)
         if check is not None and ran.status == "succeeded" else None,
     )
 
@@ -137,15 +142,19 @@ def outputs_of(ran: Ran) -> dict[str, Any]:
 
 
 def wanted_references(ran: Ran, check: str | None) -> dict[str, str]:
-    """Name the outputs that must be fetched before this run can be judged: step id to blob reference."""
-    wanted = set(parse_check(check).steps()) if check is not None and ran.status == "succeeded" else set()
+    """Name the outputs that must be fetched before this run can be judged: step id (or `RESULT`) to blob reference."""
+    parsed = parse_check(check) if check is not None and ran.status == "succeeded" else None
+    wanted = set(parsed.steps()) if parsed is not None else set()
     for record in ran.records:
         if record.definition.tool == PROFILE_TOOL:
             wanted.add(record.definition.id)
         for _, held in _file_arguments(record.definition.args):
             wanted |= {reference.step for reference in references(held)}
-    return {record.definition.id: record.output_ref for record in ran.records
-            if record.output_ref is not None and record.outcome == "succeeded" and record.definition.id in wanted}
+    found = {record.definition.id: record.output_ref for record in ran.records
+             if record.output_ref is not None and record.outcome == "succeeded" and record.definition.id in wanted}
+    if parsed is not None and parsed.looks_at_result() and ran.result_ref is not None:
+        found[RESULT] = ran.result_ref
+    return found
 
 
 def _use(record: StepRecord, outputs: dict[str, Any]) -> Use | None:
@@ -173,6 +182,14 @@ def _file_arguments(args: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     for name, value in args.items():
         if isinstance(value, dict) and isinstance(value.get("file"), str):
             yield name, value
+
+
+def _failures(ran: Ran) -> list[Failure]:
+    """List the steps that failed; if none did and the run failed all the same, its result could not be bound."""
+    failures = [_failure(record) for record in ran.records if record.outcome in {"failed", "outcome_unknown"}]
+    if not failures and ran.status == "failed" and ran.error is not None:
+        return [Failure(step="result", tool="result", outcome="failed", error=ran.error)]
+    return failures
 
 
 def _failure(record: StepRecord) -> Failure:

@@ -170,6 +170,8 @@ def _same_check(report: CheckReport, earlier: CheckReport | None) -> bool:
 
 
 def _told(failure: Failure) -> str:
+    if failure.step == failure.tool == "result" and failure.error is not None:
+        return failure.error.message
     if failure.error is None:
         return f"step {failure.step} ({failure.tool}) ended as {failure.outcome}"
     return f"step {failure.step} ({failure.tool}) failed: {failure.error.message}"
