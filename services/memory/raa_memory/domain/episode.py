@@ -1,6 +1,7 @@
 """What memory keeps of a task: its attempts and the lessons they confirmed, in the order they arrived."""
 
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 from pydantic import Field
@@ -36,6 +37,17 @@ class Delta(State):
     attempt: int
     learned_at: datetime
     lesson: Lesson
+
+    @cached_property
+    def ground(self) -> bytes:
+        """What the lesson is about: equal for two lessons that could contradict each other."""
+        lesson = self.lesson
+        return canonical_bytes([lesson.kind, lesson.scope.model_dump(), lesson.when.model_dump()])
+
+    @cached_property
+    def content(self) -> bytes:
+        """What the lesson says: equal for two that support each other."""
+        return self.ground + canonical_bytes(self.lesson.then)
 
 
 class EpisodeLog(State):

@@ -15,7 +15,7 @@ The rules, in full:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, get_args
@@ -65,10 +65,10 @@ def fold(deltas: Iterable[Delta]) -> dict[str, Learned]:
     for delta in deltas:
         if delta.lesson.kind in KNOWN_KINDS:
             found = by_id[delta.lesson.id]
-            key = (delta.reflection, _content(delta.lesson))
+            key = (delta.reflection, delta.content)
             # a reflection that says the same twice with another text: either, as long as it is always the same one
             found[key] = max(found[key], delta, key=Delta.model_dump_json) if key in found else delta
-    learned = {lesson_id: _support(found) for lesson_id, found in by_id.items()}
+    learned = {lesson_id: _support(found.values()) for lesson_id, found in by_id.items()}
     return learned | dict(_contradicted(learned.values()))
 
 
@@ -87,11 +87,11 @@ def _differ(one: Any, other: Any) -> bool:
     return canonical_bytes(one) != canonical_bytes(other)
 
 
-def _support(found: Mapping[tuple[str, bytes], Delta]) -> Learned:
-    """Weigh the deltas of one lesson id, which are keyed by reflection and content."""
-    by_age = sorted(found.items(), key=lambda item: (_age(item[1]), item[0]))
-    (_, said), newest = by_age[-1]
-    support = tuple(delta for (_, content), delta in by_age if content == said)
+def _support(found: Collection[Delta]) -> Learned:
+    """Weigh the deltas of one lesson id."""
+    by_age = sorted(found, key=lambda delta: (_age(delta), delta.content))
+    newest = by_age[-1]
+    support = tuple(delta for delta in by_age if delta.content == newest.content)
     tasks = len({delta.task_id for delta in support})
     state: LessonState = "trial" if tasks >= TASKS_FOR_TRIAL else "candidate"
     if newest.lesson.state in _TAKEN_OUT:
@@ -103,20 +103,12 @@ def _age(delta: Delta) -> tuple[datetime, str, str]:
     return delta.learned_at, delta.task_id, delta.reflection
 
 
-def _content(lesson: Lesson) -> bytes:
-    return _ground(lesson) + canonical_bytes(lesson.then)
-
-
-def _ground(lesson: Lesson) -> bytes:
-    return canonical_bytes([lesson.kind, lesson.scope.model_dump(), lesson.when.model_dump()])
-
-
 def _contradicted(learned: Iterable[Learned]) -> Iterator[tuple[str, Learned]]:
     """Find the lessons that a newer one on the same ground contradicts."""
     grounds: dict[bytes, list[Learned]] = defaultdict(list)
     for one in learned:
         if one.usable:
-            grounds[_ground(one.lesson)].append(one)
+            grounds[one.support[-1].ground].append(one)
     for rivals in grounds.values():
         standing: list[Learned] = []
         for one in sorted(rivals, key=lambda rival: (_age(rival.support[-1]), rival.lesson.id), reverse=True):
