@@ -46,7 +46,6 @@ class BlobFiles:
         try:
             for artifact in manifest:
                 await self._fetch(scope, task_id, artifact, files[artifact.name])
-            folder.mkdir(parents=True)
             yield Workspace(folder, files)
         finally:
             self._used -= Counter(files.values())
