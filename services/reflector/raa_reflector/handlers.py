@@ -81,10 +81,9 @@ def on_fetched(unit: Task, done: Completed) -> None:
     """Judge a run whose large outputs were fetched; without them the evidence is partial."""
     version, wanted = int(done.args["plan_version"]), done.args["references"]
     state = unit.state
-    if state.phase == "ended" or version not in state.runs:
-        unit.ignore("the run was judged in the meantime")
-        return
-    state.fetching.remove(version)
+    state.fetching = [known for known in state.fetching if known != version]
+    if version not in state.runs:
+        return  # a later plan was judged, or the task ended, in the meantime
     fetched: dict[str, Any] = done.result if done.outcome == "done" else {}
     _conclude(unit, version, fetched, partial=fetched.keys() != wanted.keys())
     _disarm(unit)

@@ -229,3 +229,46 @@ def test_an_open_case_always_has_a_timer() -> None:
 def test_the_tombstone_remembers_only_that_the_task_ended() -> None:
     unit, _ = story(task(), ready(1, PLAIN), done(1, PLAIN, rows(3), value=3))
     assert CASE.tombstone(unit.state).model_dump(exclude_defaults=True) == {"phase": "ended"}
+
+
+CANCEL = CancelRequested(task_id="t1")
+EVENTS: list[Event] = [
+    task(), ready(1, PLAIN), done(1, PLAIN, COMMA), ready(2, MENDED), done(2, MENDED, rows(3), value=3)]
+STATES: dict[str, list[Event]] = {
+    "unknown": [],
+    "task seen": [task()],
+    "plan seen": [task(), ready(1, PLAIN)],
+    "run waits": [done(1, PLAIN, COMMA)],
+    "judged": [task(), ready(1, PLAIN), done(1, PLAIN, COMMA)],
+    "next plan": [task(), ready(1, PLAIN), done(1, PLAIN, COMMA), ready(2, MENDED)],
+    "ended": [task(), ready(1, PLAIN), done(1, PLAIN, rows(3), value=3)],
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("event", [*EVENTS, CANCEL], ids=lambda event: event.event_type())
+def test_every_event_is_decided_in_every_state(state: str, event: Event) -> None:
+    unit, _ = story(*STATES[state])
+    unit = after(unit)
+    if isinstance(event, CancelRequested):
+        handlers.on_cancel_requested(unit, received(event))
+    else:
+        handle(unit, event)
+    assert unit.ignored or unit.closed or unit.timers
+    assert len([one for one in unit.published if isinstance(one, ReflectionDone)]) <= 1
+    if state == "ended":
+        assert unit.ignored
+
+
+def test_outputs_that_come_after_a_later_plan_was_judged_change_nothing() -> None:
+    look = Step(id="look", tool="table.profile", args={"table": {"file": "a.csv"}})
+    end = done(1, [look, *PLAIN], rows(3), value=3)
+    assert end.manifest is not None
+    large = end.manifest[0].model_copy(update={"output": None, "output_ref": "blob:sha256/" + "0" * 64})
+    end = end.model_copy(update={"manifest": [large, *end.manifest[1:]]})
+    unit, reflections = story(task(), ready(1, [look, *PLAIN]), end, ready(2, PLAIN), done(2, PLAIN, COMMA))
+    assert [event.plan_version for event in reflections] == [2]
+    [activity] = unit.activities.values()
+    unit.published.clear()
+    handlers.on_fetched(unit, completed(unit, activity.id, {"look": {}}))
+    assert (unit.published, unit.state.fetching) == ([], [])

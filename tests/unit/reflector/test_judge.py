@@ -33,6 +33,31 @@ def test_a_suspect_whose_removal_does_not_help_is_not_learned() -> None:
     assert "leaving out 0 in a.csv does not make it hold" in told.reason
 
 
+def test_a_plan_that_counted_on_suspects_there_are_not_ends_with_the_same_reason() -> None:
+    story = Story(A, check="result >= 0")
+    story.attempt([query("a.csv", "x", {"missing": ["NA"]})], {"q": rows(-3)}, value=-3)
+    first = {"ref": "profile", "path": "/columns/0/suspects/0"}
+    told = story.attempt([profile("a.csv", "x"), query("a.csv", "x", {"missing": ["NA", first]})],
+                         {"profile": profiled("x", []), "q": error("unbound_reference")})
+    assert (told.verdict, told.hypotheses) == ("give_up", [])
+    assert "they look real" in told.reason
+
+
+def test_suspects_of_one_column_are_left_out_although_another_has_none() -> None:
+    story = Story(A, check="result >= 0")
+    step = query("a.csv", "x")
+    both = step.model_copy(update={"args": step.args | {"select": [
+        {"fn": "mean", "column": "x", "as": "mean"}, {"fn": "mean", "column": "y", "as": "mean"}]}})
+    story.attempt([both], {"q": rows(-3)}, value=-3)
+    refs = [{"ref": "profile", "path": f"/columns/{place}/suspects/0"} for place in (0, 1)]
+    table = {"table": {"file": "a.csv", "read": {"missing": refs}}}
+    looked = {"columns": [*profiled("x", [-99])["columns"], *profiled("y", [])["columns"]]}
+    told = story.attempt([profile("a.csv", "x"), both.model_copy(update={"args": both.args | table})],
+                         {"profile": looked, "q": error("unbound_reference")})
+    assert told.verdict == "replan"
+    assert told.hypotheses[0].then == {"args": {"table": {"read": {"missing": [-99]}}}}
+
+
 def test_suspects_that_the_plan_ignored_are_proposed_as_missing_values() -> None:
     story = Story(A, check="result >= 0")
     told = story.attempt([profile("a.csv", "x"), query("a.csv", "x")],
@@ -181,12 +206,28 @@ def test_a_column_of_words_is_not_declared_missing() -> None:
     assert (told.verdict, told.hypotheses) == ("replan", [])
 
 
+def test_rare_words_among_numbers_are_marks_for_missing() -> None:
+    words = not_numeric("x", ("a", 4, "lost")).model_copy(update={"message": "4 of 150 values of x are not numbers"})
+    told = Story(A).attempt([query("a.csv", "x")], {"q": words})
+    assert told.hypotheses[0].then == {"args": {"table": {"read": {"missing": ["lost"]}}}}
+
+
+def test_decimals_that_look_like_groups_are_proposed_with_both_signs_and_learned_with_one() -> None:
+    ambiguous = not_numeric("x", ("9,9", 10, "1,234"))
+    ambiguous.details["shapes"][0]["grouped"] = 10
+    story = Story(A)
+    told = story.attempt([query("a.csv", "x")], {"q": ambiguous})
+    assert told.hypotheses[0].then == {"args": {"table": {"read": {"decimal": ",", "thousands": None}}}}
+    fixed = story.attempt([query("a.csv", "x", {"decimal": ","})], {"q": rows(1.2)}, value=1.2)
+    assert fixed.lessons[0].then == {"args": {"table": {"read": {"decimal": ","}}}}
+
+
 def test_groups_in_a_comma_separated_file_are_no_decimals() -> None:
     story = Story(source("a.csv", delimiter=","))
     grouped = not_numeric("x", ("9,9", 10, "1,234"))
     grouped.details["shapes"][0]["grouped"] = 10
     told = story.attempt([query("a.csv", "x")], {"q": grouped})
-    assert told.hypotheses[0].then == {"args": {"table": {"read": {"thousands": ","}}}}
+    assert told.hypotheses[0].then == {"args": {"table": {"read": {"decimal": ".", "thousands": ","}}}}
 
 
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),

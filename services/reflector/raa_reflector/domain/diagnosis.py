@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from raa_reflector.domain.attempt import PROFILE_TOOL, Attempt, Failure, ProfiledColumn, Use
-from raa_reflector.domain.spelling import read_options
+from raa_reflector.domain.spelling import is_ambiguous, read_options, values_told
 from raa_reflector.domain.trace import origins
 from raa_schemas.canonical import digest
 from raa_schemas.check import failed_path
@@ -36,6 +36,8 @@ def diagnose_failures(history: list[Attempt], attempt: Attempt) -> Diagnosis:
     final = next((failure for failure in failures if _is_final(failure)), None)
     if final is not None:
         return Diagnosis(f"{_told(final)}; no other plan can help", [], hopeless=True)
+    if (known := _after_empty_profile(history, attempt)) is not None:
+        return known
     proposed = _fresh(history, [hypothesis for failure in failures for hypothesis in _from_error(attempt, failure)])
     told = "; ".join(map(_told, failures)) or "the run failed"
     if proposed:
@@ -48,22 +50,38 @@ def diagnose_failures(history: list[Attempt], attempt: Attempt) -> Diagnosis:
 def diagnose_check(history: list[Attempt], attempt: Attempt, report: CheckReport) -> Diagnosis:
     """Explain a run that succeeded although its check does not hold."""
     told = _told_check(report)
-    suspicions = _suspicions(attempt, report)
-    if not suspicions:
+    if not _suspicions(attempt, report):
         if any(_same_check(report, earlier.report) for earlier in history):
             return Diagnosis(f"{told}, as before, and nothing ties it to the values of an input", [], hopeless=True)
         return Diagnosis(f"{told}; another plan may do better", [], hopeless=False)
-    seen = [column for past in [*history, attempt] for column in past.profiles]
+    return _weigh(history, attempt, report, attempt.profiles)
+
+
+def _after_empty_profile(history: list[Attempt], attempt: Attempt) -> Diagnosis | None:
+    """Go back to the check that asked for a profile, if the plan failed only because it counted on its suspects."""
+    codes = {failure.error.code for failure in attempt.failures if failure.error is not None}
+    asked = next((past for past in reversed(history) if past.report is not None), None)
+    if codes != {"unbound_reference"} or not attempt.profiles or asked is None or asked.report is None:
+        return None
+    if asked.report.value or not _suspicions(asked, asked.report):
+        return None
+    return _weigh(history, asked, asked.report, attempt.profiles)
+
+
+def _weigh(history: list[Attempt], attempt: Attempt, report: CheckReport, newest: list[ProfiledColumn]) -> Diagnosis:
+    """Weigh what is known of the columns behind a failed check."""
+    seen = [*(column for past in history for column in past.profiles), *newest]
     hypotheses: list[Hypothesis] = []
     reasons: list[str] = []
-    for suspicion in suspicions:
+    for suspicion in _suspicions(attempt, report):
         proposal, reason = _suspect(attempt, report, suspicion, seen)
         hypotheses += [proposal] if proposal is not None else []
         reasons.append(reason)
     fresh = _fresh(history, hypotheses)
     if not fresh and hypotheses:
         reasons = ["this was already proposed, and the plan that followed did not settle it"]
-    return Diagnosis("; ".join([told, *dict.fromkeys(reasons)]), fresh, hopeless=not fresh)
+    told = "; ".join([_told_check(report), *dict.fromkeys(reasons)])
+    return Diagnosis(told, fresh, hopeless=not fresh)
 
 
 def error_options(attempt: Attempt, use: Use) -> dict[str, Any]:
@@ -72,7 +90,8 @@ def error_options(attempt: Attempt, use: Use) -> dict[str, Any]:
         return {}
     source = attempt.source(use.file)
     known = (use.options or {}).get("read")
-    options = read_options(use.error.details, known if isinstance(known, dict) else {},
+    details = {"count": values_told(use.error.message)} | use.error.details
+    options = read_options(details, known if isinstance(known, dict) else {},
                            source.delimiter if source is not None else None)
     return {"read": options} if options else {}
 
@@ -84,13 +103,20 @@ def _from_error(attempt: Attempt, failure: Failure) -> list[Hypothesis]:
     because = {"step": attempt.cite(failure.step), "code": failure.error.code,
                "column": failure.error.details.get("column")}
     if patch := error_options(attempt, use):
-        return [_adjust(use, patch, because)]
+        return [_adjust(use, _outspoken(patch, failure.error.details), because)]
     near = failure.error.details.get("near")
     if failure.error.code == "unknown_column" and isinstance(near, list) and near and isinstance(near[0], str):
         # A merge patch cannot rename an entry of a list: the nearest name goes to the next plan as a column.
         return [Hypothesis(kind="adjust_arguments", tool=use.tool, file=use.file, columns=[near[0]],
                            because=because | {"near": near})]
     return []
+
+
+def _outspoken(patch: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
+    """Say what both signs are where one could be taken for the other, so that no other reading is merged with ours."""
+    if not is_ambiguous(details):
+        return patch
+    return {"read": {"decimal": ".", "thousands": None} | patch["read"]}
 
 
 def _adjust(use: Use, patch: dict[str, Any], because: dict[str, Any]) -> Hypothesis:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 MAX_TOKEN_CHARACTERS = 16
 _NUMBER_SHAPE = re.compile(r"[+-]?[.,]?9([.,' ]9)*")
 _GROUPED = re.compile(r"[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d+)?")
+_TOLD = re.compile(r"\bof (\d{1,18}) values\b")
 _THOUSANDS = (None, ",", ".", "'", " ")
 _MISSING_MARKS = {"na", "n/a", "#n/a", "n.a.", "n.a", "nan", "nd", "n.d.", "null", "nil", "none", "missing", "unknown",
                   "-", "--", "---", "?", ".", "..", "...", "*", "x", "\u2013", "\u2014"}
@@ -56,6 +57,18 @@ def read_options(details: dict[str, Any], known: dict[str, Any], delimiter: str 
     if missing := [shape.example for shape in tokens if _marks_missing(shape, tokens, total)]:
         options["missing"] = missing
     return options
+
+
+def is_ambiguous(details: dict[str, Any]) -> bool:
+    """Say whether some shape could be decimals as well as groups of three digits, as 1,234 can."""
+    return any(shape.grouped == shape.cells and len(re.sub(r"[+9-]", "", shape.text)) == 1
+               for shape in _shapes(details.get("shapes")))
+
+
+def values_told(message: str) -> int | None:
+    """Read from an error's message how many values there are: `4 of 150 values …`."""
+    found = _TOLD.search(message)
+    return int(found[1]) if found is not None else None
 
 
 def _shapes(shapes: Any) -> Iterator[Shape]:
