@@ -1,0 +1,146 @@
+"""Asks the chosen models in order until one answers, within the time the caller gives."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any, Final
+
+from raa_router.domain.catalogue import Catalogue, ModelSpec, UnknownModelError
+from raa_router.domain.chat import Answer
+from raa_router.domain.money import cost_of, worst_case
+from raa_router.domain.request import ChatRequest
+from raa_router.domain.tolerate import UnusableAnswerError, content_of, tokens_of
+from raa_router.metrics import RouterMetrics
+from raa_router.ports import ModelClient, ModelRefused, Question
+from raa_runtime.activities import ActivityFailed, Call
+from raa_runtime.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TransientError
+from raa_schemas.errors import ErrorInfo
+
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 5.0
+_DEAD_ROUNDS: Final = 3  # nobody listens: waiting longer only hides a wrong address
+Problem = TransientError | ModelRefused
+
+
+class Completion:
+    """The activity `complete`. It is keyed: run again after a crash, it sends the same idempotency key."""
+
+    def __init__(
+        self, catalogue: Catalogue, clients: Mapping[str, ModelClient], metrics: RouterMetrics, retry_seconds: float
+    ) -> None:
+        self._catalogue = catalogue
+        self._clients = clients
+        self._metrics = metrics
+        self._retry_seconds = retry_seconds
+
+    async def __call__(self, call: Call) -> Any:
+        """Return the answer as JSON; raises ActivityFailed when no model gave one in time."""
+        request = ChatRequest.model_validate(call.args["request"])
+        begun, pause, rounds = call.clock.monotonic(), _FIRST_PAUSE, 0
+        while True:
+            answer = await self._round(call, request)
+            if isinstance(answer, Answer):
+                return answer.model_dump(mode="json")
+            rounds += 1
+            wait = _wait(answer, pause)
+            spent = call.clock.monotonic() - begun
+            if (
+                wait is None
+                or wait + 0.1 > call.remaining_seconds()
+                or spent + wait > self._retry_seconds
+                or (rounds >= _DEAD_ROUNDS and _nobody_there(answer))
+            ):
+                raise ActivityFailed(_told(answer))
+            await asyncio.sleep(wait)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _round(self, call: Call, request: ChatRequest) -> Answer | list[Problem]:
+        problems: list[Problem] = []
+        for place, name in enumerate(call.args["models"]):
+            try:
+                spec = self._catalogue.find(name)
+            except UnknownModelError as gone:
+                problems.append(ModelRefused(str(gone)))
+                continue
+            answer = await self._asked(call, spec, request, fallback=place > 0)
+            if isinstance(answer, Answer):
+                return answer
+            problems.append(answer)
+        return problems
+
+    async def _asked(self, call: Call, spec: ModelSpec, request: ChatRequest, *, fallback: bool) -> Answer | Problem:
+        question = _question(call, spec, request)
+        begun = call.clock.monotonic()
+        try:
+            completion = await self._clients[spec.protocol].complete(spec.endpoint, question)
+            answer = _answer(completion, spec, request)
+        except (TransientError, ModelRefused) as problem:
+            self._metrics.failed(spec, type(problem).__name__)
+            return problem
+        except UnusableAnswerError as garbage:
+            self._metrics.failed(spec, "UnusableAnswer")
+            return DependencyUnavailable(f"{spec.name}: {garbage}")
+        seconds = call.clock.monotonic() - begun
+        answer = answer.model_copy(update={"latency_ms": int(seconds * 1000), "fallback": fallback})
+        self._metrics.answered(answer, seconds)
+        return answer
+
+
+def _question(call: Call, spec: ModelSpec, request: ChatRequest) -> Question:
+    """Bound the answer's tokens where money was reserved for them; else leave the bound to the endpoint."""
+    bound = {"max_tokens": request.output_tokens(spec.max_output_tokens)} if call.args.get("bounded") else {}
+    form = request.response_format.model_dump(mode="json") if request.response_format and request.wants_json else None
+    left = call.remaining_seconds()
+    seconds = min(spec.timeout_seconds, max(left - 0.5, left * 0.8))  # leaves time to say that it was too late
+    return Question(request.messages, call.key, seconds, request.parameters() | bound, form)
+
+
+def _answer(completion: dict[str, Any], spec: ModelSpec, request: ChatRequest) -> Answer:
+    content = content_of(completion, wants_json=request.wants_json)
+    tokens = tokens_of(completion)
+    if tokens is None:  # the endpoint does not count: what was reserved is what is settled
+        sent, received = 0, 0
+        cost = worst_case(spec.price, request.messages, request.output_tokens(spec.max_output_tokens))
+    else:
+        sent, received = tokens
+        cost = cost_of(spec.price, sent, received)
+    reason = completion["choices"][0].get("finish_reason")
+    return Answer(
+        content=content,
+        finish_reason=reason if isinstance(reason, str) else "stop",
+        model=spec.name,
+        tier=spec.tier,
+        prompt_tokens=sent,
+        completion_tokens=received,
+        cost_microusd=cost,
+    )
+
+
+def _wait(problems: list[Problem], pause: float) -> float | None:
+    """Give the seconds until the next round, None if no model will do better then."""
+    waits = [problem.retry_after for problem in problems if isinstance(problem, TransientError)]
+    if not waits or all(isinstance(problem, ModelRefused | DeadlineExceeded) for problem in problems):
+        return None
+    asked = [wait for wait in waits if wait is not None]
+    return min(asked) if len(asked) == len(waits) else random.uniform(pause / 2, pause)  # noqa: S311  # jitter
+
+
+def _nobody_there(problems: list[Problem]) -> bool:
+    return all(isinstance(problem, ModelRefused) or isinstance(problem.__cause__, ConnectionError | OSError)
+               for problem in problems)  # fmt: skip
+
+
+def _told(problems: list[Problem]) -> ErrorInfo:
+    """Say what every model answered, in the words of the error table."""
+    message = "; ".join(dict.fromkeys(str(problem) for problem in problems)) or "no model could be asked"
+    passing = [problem for problem in problems if isinstance(problem, TransientError)]
+    limited = [problem for problem in passing if isinstance(problem, RateLimited)]
+    code = "rate_limited" if limited and len(limited) == len(passing) else "model_unavailable"
+    waits = [problem.retry_after for problem in passing if problem.retry_after is not None]
+    return ErrorInfo(
+        code=code,
+        message=message[:2_000],
+        retryable=bool(passing),
+        hint="try again later" if passing else "check endpoint, key and model name with `raa model test`",
+        details={"retry_after_seconds": min(waits)} if waits else {},
+    )
