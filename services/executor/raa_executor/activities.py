@@ -19,7 +19,7 @@ from raa_executor.tools.context import CallContext
 from raa_executor.tools.errors import ToolError
 from raa_executor.tools.workspace import Workspace
 from raa_runtime.activities import ActivityFailed, Call
-from raa_runtime.errors import ClaimGone, TransientError
+from raa_runtime.errors import ClaimGone, LeaseLost, TransientError
 from raa_schemas.artifact import Artifact
 from raa_schemas.canonical import digest
 from raa_schemas.errors import error
@@ -27,6 +27,7 @@ from raa_schemas.plan import UnboundReferenceError, bind
 
 # the answer has to be stored before the runtime ends the activity
 _FOR_THE_ANSWER: Final = 5.0
+_AT_MOST_A_FIFTH: Final = 0.2
 _SLOT_WAIT: Final = 20.0
 _UNKNOWN: Final = {"status": "unknown"}
 
@@ -68,7 +69,7 @@ class ToolCalls:
         """Run one intent; raises ActivityFailed with the tool's error."""
         async with AsyncExitStack() as held:
             try:
-                async with asyncio.timeout(max(call.remaining_seconds() - _FOR_THE_ANSWER, 0.05)):
+                async with asyncio.timeout(_time_for_the_work(call)):
                     await held.enter_async_context(self._slot())
                     args, workspace = await self._prepare(call, held)
                     closed = await self.switch.closed(call.tenant)
@@ -112,6 +113,8 @@ class ToolCalls:
         with self.metrics.running():
             try:
                 output = await self._output(call, name, args, workspace)
+            except LeaseLost as lost:
+                return _not_started(str(lost))
             except ToolError as problem:
                 self.metrics.ended(name, problem.code, call.clock.monotonic() - begun)
                 if problem.code == "tool_timeout" and call.effect in UNREPEATABLE:
@@ -133,9 +136,8 @@ class ToolCalls:
             happened = await self.tools.probe(name, args, workspace, context)
             if happened is not None:
                 return happened.output
-        seconds = max(call.remaining_seconds() - _FOR_THE_ANSWER, 0.05)
         await call.before_effect()
-        return await self.tools.call(name, args, workspace, context, seconds)
+        return await self.tools.call(name, args, workspace, context, _time_for_the_work(call))
 
     async def _store(self, call: Call, workspace: Workspace, output: Any, duration_ms: int) -> dict[str, Any]:
         changed = await self.files.keep(call.scope, call.task_id, workspace)
@@ -153,3 +155,9 @@ class ToolCalls:
 
 def _not_started(why: str) -> dict[str, Any]:
     return {"status": "not_started", "why": why}
+
+
+def _time_for_the_work(call: Call) -> float:
+    """Leave the end of the activity to storing its answer; in seconds."""
+    left = call.remaining_seconds()
+    return max(left - min(_FOR_THE_ANSWER, left * _AT_MOST_A_FIFTH), 0.01)
