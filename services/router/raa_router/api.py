@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
+from raa_router.domain.asking import Asked, Standing, ask
 from raa_router.domain.catalogue import Catalogue, ModelSpec, UnknownModelError, choose_model
 from raa_router.domain.chat import CHAT, Answer, BudgetExhaustedError, Chat, KeyConflictError, completion
 from raa_router.domain.money import worst_case
 from raa_router.domain.request import MAX_REQUEST_BYTES, ChatRequest
-from raa_router.handlers import Asked, Standing, on_asked
 from raa_router.metrics import RouterMetrics
 from raa_runtime.clock import Clock
 from raa_runtime.errors import PermanentError, TransientError
@@ -96,9 +96,7 @@ class ChatDesk:
             left = deadline - self._clock.monotonic()
             look = max(min(left, _LOOK_SECONDS), 0.05)
             try:
-                settled: Answer | ErrorInfo = await service.call_and_wait(
-                    CHAT, aggregate, on_asked, asked, _settled, look
-                )
+                settled: Answer | ErrorInfo = await service.call_and_wait(CHAT, aggregate, ask, asked, _settled, look)
                 return settled, standing or asked.standing
             except TimeoutError:
                 standing, asked.again = standing or asked.standing, True

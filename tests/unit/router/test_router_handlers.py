@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from raa_router.domain.asking import Asked, ask
 from raa_router.domain.chat import CHAT, Answer, BudgetExhaustedError, Chat, KeyConflictError
-from raa_router.handlers import Asked, on_asked, on_completed, on_expired
+from raa_router.handlers import on_completed, on_expired
 from raa_runtime.testing import NOON, completed, unit_for
 from raa_runtime.unit import Unit
 from raa_schemas.errors import error
@@ -19,7 +20,7 @@ WEEK = timedelta(days=7)
 
 def asked(unit: Unit[Chat], **changes: Any) -> Asked:
     given = replace(ASKED, **changes)
-    on_asked(unit, given)
+    ask(unit, given)
     return given
 
 
