@@ -46,8 +46,21 @@ def test_a_lesson_in_quarantine_contradicts_nobody():
     assert [learned[one.id].usable for one in (other, third, COMMA)] == [True, False, True]
 
 
+def test_two_files_of_one_shape_support_one_lesson():
+    there = lesson({"read": {"decimal": ","}}, sha="bb", name=COMMA.id)
+    found = fold([delta(COMMA, "t1"), delta(there, "t2", 5)])[COMMA.id]
+    assert (found.lesson.state, found.sources) == ("trial", frozenset({"aa", "bb"}))
+
+
+def test_a_lesson_contradicted_on_one_of_its_files_stands_on_the_other():
+    there = lesson({"read": {"decimal": ","}}, sha="bb", name=COMMA.id)
+    learned = fold([delta(COMMA, "t1"), delta(there, "t2", 5), delta(POINT, "t3", 9)])
+    assert (learned[COMMA.id].usable, learned[COMMA.id].sources) == (True, frozenset({"bb"}))
+    assert (learned[POINT.id].usable, learned[POINT.id].sources) == (True, frozenset({"aa"}))
+
+
 @pytest.mark.parametrize("other", [
-    lesson({"read": {"decimal": "."}}, sha="bb"), lesson({"read": {"decimal": "."}}, schema="sch_b"),
+    lesson({"read": {"decimal": "."}}, sha="bb"),
     lesson({"read": {"decimal": "."}}, tool="table.profile"), lesson({"read": {"thousands": "."}}),
 ])
 def test_lessons_about_another_input_tool_or_argument_do_not_contradict(other: Lesson):
@@ -88,7 +101,8 @@ def test_an_unknown_kind_is_left_alone():
     assert fold([delta(lesson(kind="dance")), delta(COMMA)]).keys() == {COMMA.id}
 
 
-LESSONS = [lesson({"read": {"decimal": sign}}, sha=sha) for sign in ",.;" for sha in ("aa", "bb")]
+LESSONS = [lesson({"read": {"decimal": sign}}, sha=sha, name=f"les_{sign}") for sign in ",.;" for sha in ("aa", "bb")]
+LESSONS += [lesson({"read": {"decimal": sign}}, sha=None) for sign in ",."]
 LESSONS += [lesson({"read": {"missing": [number], "decimal": sign}}) for number in (-1, -2) for sign in ",."]
 LESSONS += [lesson({"x": 1}, name=LESSONS[0].id), COMMA.model_copy(update={"state": "retired"}), lesson(kind="dance")]
 DELTAS = st.lists(st.builds(delta, st.sampled_from(LESSONS), st.sampled_from(["t1", "t2", "t3"]), st.integers(0, 3)),
@@ -108,14 +122,13 @@ def test_a_delta_that_arrives_twice_counts_once(deltas: list[Delta]):
 
 
 @given(DELTAS)
-def test_no_two_usable_lessons_on_one_ground_contradict_and_every_quarantine_has_a_reason(deltas: list[Delta]):
+def test_no_two_usable_lessons_on_one_file_contradict_and_every_quarantine_has_a_reason(deltas: list[Delta]):
     learned = fold(deltas)
     for one in learned.values():
         if one.contradicted_by:
             assert learned[one.contradicted_by].usable
             assert learned[one.contradicted_by].confirmed_at >= one.confirmed_at
         for other in learned.values():
-            same_ground = (one.lesson.scope, one.lesson.when, one.lesson.kind) == (
-                other.lesson.scope, other.lesson.when, other.lesson.kind)
-            if one is not other and same_ground and one.usable and other.usable:
+            same_place = one.sources & other.sources and one.lesson.scope == other.lesson.scope
+            if one is not other and same_place and one.usable and other.usable:
                 assert not contradicts(one.lesson.then, other.lesson.then)

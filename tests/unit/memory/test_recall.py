@@ -55,6 +55,14 @@ def test_of_two_lessons_that_contradict_for_one_input_only_the_better_is_shown()
     assert {one.lesson.id: one.applies_to for one in both} == {own.id: ["x.csv"], shape.id: ["z.csv"]}
 
 
+def test_of_two_lessons_seen_on_one_file_the_newer_is_shown_there_and_the_supported_one_elsewhere():
+    comma, there = lesson({"decimal": ","}, name="les_comma"), lesson({"decimal": ","}, sha="bb", name="les_comma")
+    point = lesson({"decimal": "."}, name="les_point")
+    index = LessonIndex(fold([delta(comma, "t1"), delta(there, "t2", 1), delta(point, "t3", 2)]).values())
+    shown = {sha: index.recall(request(("x.csv", sha, "sch_a"))).lessons[0].lesson.id for sha in ("aa", "bb", "cc")}
+    assert shown == {"aa": "les_point", "bb": "les_comma", "cc": "les_comma"}
+
+
 def test_the_limit_counts_per_input():
     lessons = [lesson({f"k{n}": 1}, sha=sha, schema=None) for n in range(5) for sha in ("aa", "bb")]
     found = recall(request(("x.csv", "aa", None), ("y.csv", "bb", None), limit=2), *lessons)

@@ -39,15 +39,18 @@ class Delta(State):
     lesson: Lesson
 
     @cached_property
-    def ground(self) -> bytes:
-        """What the lesson is about: equal for two lessons that could contradict each other."""
+    def content(self) -> bytes:
+        """What the lesson says about inputs of one shape: equal for two that support each other."""
         lesson = self.lesson
-        return canonical_bytes([lesson.kind, lesson.scope.model_dump(), lesson.when.model_dump()])
+        about = lesson.when.schema_hash or lesson.when.source_sha256
+        return canonical_bytes([lesson.kind, lesson.scope.model_dump(), about, lesson.then])
 
     @cached_property
-    def content(self) -> bytes:
-        """What the lesson says: equal for two that support each other."""
-        return self.ground + canonical_bytes(self.lesson.then)
+    def ground(self) -> bytes:
+        """What it was seen on: equal for two that could contradict each other, because the input was the same."""
+        lesson = self.lesson
+        seen_on = lesson.when.source_sha256 or lesson.when.schema_hash
+        return canonical_bytes([lesson.kind, lesson.scope.model_dump(), seen_on])
 
 
 class EpisodeLog(State):

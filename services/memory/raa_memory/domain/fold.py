@@ -2,20 +2,21 @@
 
 The rules, in full:
 
-1. Deltas of one lesson id that say the same (scope, condition, patch) as the newest of them support it; those that
-   say something else under the same id do not count.
+1. Deltas of one lesson id that say the same as the newest of them (scope, shape of the input, patch) support it, on
+   whatever files; those that say something else under the same id do not count.
 2. Support is counted in different tasks. One task: `candidate`. Two or more: `trial`. Memory promotes no further,
    because it has not tried the lesson against leaving it out.
 3. A newest delta whose state is `stale`, `quarantined` or `retired` takes the lesson out of use, until a newer one
    confirms it again.
-4. Two lessons of one kind, scope and condition contradict each other if they set one argument to different values;
-   lists never do, because they are united. The one confirmed last stays, the other is `quarantined` and names it.
-   A lesson in quarantine contradicts nobody. Confirmed again, it is the newer one, and they change places.
+4. Two lessons of one kind and scope contradict each other on a file (without one: on a shape) that both were seen on,
+   if they set one argument to different values; lists never do, because they are united. There the one confirmed last
+   stands. A lesson that stands nowhere is `quarantined` and names what contradicts it. Confirmed again, it is the newer
+   one, and stands again.
 5. Lessons of a kind this release does not know are left alone: kept, not folded.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, get_args
@@ -32,10 +33,14 @@ TASKS_FOR_TRIAL: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A lesson with its support, oldest first; `lesson.state` is what memory makes of it."""
+    """A lesson with its support, oldest first; `lesson.state` is what memory makes of it.
+
+    `sources` are the content hashes of the files on which it stands.
+    """
 
     lesson: Lesson
     support: tuple[Delta, ...]
+    sources: frozenset[str] = frozenset()
     contradicted_by: str | None = None
 
     @property
@@ -69,7 +74,8 @@ def fold(deltas: Iterable[Delta]) -> dict[str, Learned]:
             # a reflection that says the same twice with another text: either, as long as it is always the same one
             found[key] = max(found[key], delta, key=Delta.model_dump_json) if key in found else delta
     learned = {lesson_id: _support(found.values()) for lesson_id, found in by_id.items()}
-    return learned | dict(_contradicted(learned.values()))
+    struck = _struck(learned)
+    return {lesson_id: _standing(one, struck) for lesson_id, one in learned.items()}
 
 
 def contradicts(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -103,18 +109,29 @@ def _age(delta: Delta) -> tuple[datetime, str, str]:
     return delta.learned_at, delta.task_id, delta.reflection
 
 
-def _contradicted(learned: Iterable[Learned]) -> Iterator[tuple[str, Learned]]:
-    """Find the lessons that a newer one on the same ground contradicts."""
-    grounds: dict[bytes, list[Learned]] = defaultdict(list)
-    for one in learned:
-        if one.usable:
-            grounds[one.support[-1].ground].append(one)
-    for rivals in grounds.values():
-        standing: list[Learned] = []
-        for one in sorted(rivals, key=lambda rival: (_age(rival.support[-1]), rival.lesson.id), reverse=True):
-            newer = next((other for other in standing if contradicts(other.lesson.then, one.lesson.then)), None)
+def _struck(learned: Mapping[str, Learned]) -> dict[tuple[str, bytes], str]:
+    """Find what newer lessons contradict: (lesson id, ground) to the id of the lesson that stands there."""
+    grounds: dict[bytes, dict[str, Delta]] = defaultdict(dict)
+    for one in learned.values():
+        for delta in one.support if one.usable else ():
+            grounds[delta.ground][one.lesson.id] = delta  # oldest first, so that the newest remains
+    struck: dict[tuple[str, bytes], str] = {}
+    for ground, claims in grounds.items():
+        standing: list[Delta] = []
+        for claim in sorted(claims.values(), key=lambda delta: (_age(delta), delta.lesson.id), reverse=True):
+            newer = next((other for other in standing if contradicts(other.lesson.then, claim.lesson.then)), None)
             if newer is None:
-                standing.append(one)
-                continue
-            lesson = one.lesson.model_copy(update={"state": "quarantined"})
-            yield one.lesson.id, replace(one, lesson=lesson, contradicted_by=newer.lesson.id)
+                standing.append(claim)
+            else:
+                struck[claim.lesson.id, ground] = newer.lesson.id
+    return struck
+
+
+def _standing(one: Learned, struck: Mapping[tuple[str, bytes], str]) -> Learned:
+    lesson = one.lesson
+    stands = [delta for delta in one.support if (lesson.id, delta.ground) not in struck]
+    if stands or not one.usable:
+        sources = frozenset(delta.lesson.when.source_sha256 or "" for delta in stands) - {""}
+        return replace(one, sources=sources)
+    quarantined = lesson.model_copy(update={"state": "quarantined"})
+    return replace(one, lesson=quarantined, contradicted_by=struck[lesson.id, one.support[-1].ground])

@@ -32,11 +32,10 @@ class LessonIndex:
         for one in learned:
             if not one.usable:
                 continue
-            when = one.lesson.when
-            if when.source_sha256:
-                self._by_content[when.source_sha256].append(one)
-            if when.schema_hash:
-                self._by_schema[when.schema_hash].append(one)
+            for source in one.sources:
+                self._by_content[source].append(one)
+            if one.lesson.when.schema_hash:
+                self._by_schema[one.lesson.when.schema_hash].append(one)
 
     def recall(self, request: RecallRequest, *, stale: bool = False) -> RecallAnswer:
         """Answer a request: at most `limit` lessons per input, best first, none that contradicts a better one."""
@@ -76,7 +75,7 @@ def _rank(one: Learned, source: RecallSource, request: RecallRequest) -> tuple[R
     """Rank same content over same schema, then more support, the same family, the newer, and the id for a tie."""
     lesson = one.lesson
     why: set[Why] = {"same_tool"} if request.tools else set()
-    same_content = lesson.when.source_sha256 == source.sha256
+    same_content = source.sha256 in one.sources
     if same_content:
         why.add("same_content")
     if source.schema_hash and lesson.when.schema_hash == source.schema_hash:
