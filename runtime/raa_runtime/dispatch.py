@@ -146,6 +146,8 @@ class Dispatcher:
 
     async def poison(self, record: Record, problem: InvalidEventError, at: datetime) -> None:
         """Turn a record that is no event into one dead letter, and tell an intake client in words."""
+        if self._is_anothers(record):
+            return
         letter = self._letter(record, problem, 1, at)
         self.work.log.warning("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset,
                               reason=str(problem), fingerprint=letter.fingerprint)
@@ -155,6 +157,8 @@ class Dispatcher:
 
     async def _bury(self, addressed: Addressed, problem: Exception, tries: int, begun: datetime) -> None:
         record, envelope = addressed.record, addressed.envelope
+        if isinstance(problem, InvalidEventError) and self._is_anothers(record):
+            return
         letter = self._letter(record, problem, tries, begun)
         self.work.log.error("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset,
                             task=envelope.subject, tenant=addressed.tenant, reason=str(problem),
@@ -166,6 +170,14 @@ class Dispatcher:
                                        envelope.id))
         await self.work.bury(letter, *more)
         await self._reject(record, str(problem))
+
+    def _is_anothers(self, record: Record) -> bool:
+        """Say whether a broken record of a client is the dead letter of the topic's first reader, so that it is one."""
+        topic = self.intake.topic(record.topic)
+        anothers = topic.writers == ("client",) and topic.readers[0] != self.service
+        if anothers:
+            self.count(topic.name, "skipped")
+        return anothers
 
     def _is_intake(self, record: Record) -> bool:
         return self.rejections is not None and self.intake.topic(record.topic).name == "task.created"

@@ -1,5 +1,6 @@
 """What a handler sees: one aggregate, one cause, and what it may ask for. Nothing here does I/O."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,12 @@ from raa_schemas.topics import topic_of
 
 E = TypeVar("E", bound=Event)
 ActivityOutcome = Literal["done", "failed", "unknown", "cancelled"]
+
+
+def new_traceparent(aggregate: str) -> str:
+    """Derive a W3C trace context, not sampled, for a task whose client sent none: the same in every service."""
+    ids = hashlib.sha256(aggregate.encode()).hexdigest()
+    return f"00-{ids[:32]}-{ids[32:48]}-00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +217,7 @@ class Unit(Generic[S]):
         """Remember what all events of the task carry on, when the aggregate is created."""
         context = self.aggregate.context
         context.correlation_id, context.labels = event.data.correlation_id, event.data.labels
-        context.traceparent = event.traceparent
+        context.traceparent = event.traceparent or new_traceparent(self.id)
         context.deadline = event.deadline.timestamp() if event.deadline else None
 
     def set_deadline(self, deadline: datetime) -> None:

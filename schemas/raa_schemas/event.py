@@ -2,22 +2,47 @@
 
 import re
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from raa_schemas.canonical import canonical_bytes
 from raa_schemas.ids import TASK_ID_PATTERN
 
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 MicroUsd = Annotated[int, Field(ge=0, description="money in millionths of a US dollar")]
 Instant = AwareDatetime
+LabelText = Annotated[str, Field(max_length=1_000)]
+
+
+def _is_json(value: Any) -> Any:
+    try:
+        canonical_bytes(value)
+    except ValueError:
+        raise ValueError("NaN and infinities are not JSON; send null or a text instead") from None
+    return value
+
+
+Json = Annotated[Any, AfterValidator(_is_json)]
 
 
 class Part(BaseModel):
     """A piece of an event. Unknown fields are ignored: a minor version only adds."""
 
     model_config = ConfigDict(
-        extra="ignore", frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+        extra="ignore",
+        frozen=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        defer_build=True,  # a service pays time and memory for the events it uses, not for all
+    )
+
+
+@cache
+def _type_name(class_name: str) -> str:
+    return _WORD_START.sub(".", class_name).lower()
 
 
 class Event(Part):
@@ -27,12 +52,13 @@ class Event(Part):
 
     task_id: str = Field(pattern=TASK_ID_PATTERN, description="the task this event is about")
     correlation_id: str | None = Field(None, max_length=256, description="the client's own id, returned unchanged")
-    labels: dict[str, str] = Field(default_factory=dict, description="the client's own labels, returned unchanged")
+    labels: dict[str, LabelText] = Field(default_factory=dict, max_length=64,
+                                     description="the client's own labels, returned unchanged: 64 of 1,000 characters")
 
     @classmethod
     def event_type(cls) -> str:
         """Derive the CloudEvents type, which is also the topic, from the class name: TaskCreated is task.created."""
-        return _WORD_START.sub(".", cls.__name__).lower()
+        return _type_name(cls.__name__)
 
     @classmethod
     def schema_name(cls) -> str:

@@ -24,7 +24,10 @@ TENANT_PREFIX: Final = "tenants"
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. Records are keyed by the aggregate they are for, so that they stay in order."""
+    """One topic. Records are keyed by the aggregate they are for, so that they stay in order.
+
+    The first of `readers` owns the dead letters of records that a client wrote and nobody can read.
+    """
 
     event: type[Event]
     writers: tuple[str, ...]
