@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from raa_runtime.blobs import BlobStore
-
 from raa_planner.domain import instructions
 from raa_planner.domain.admission import BLOB_URI
 from raa_planner.domain.answers import Cannot, Planned, read_answer
@@ -16,6 +14,7 @@ from raa_planner.domain.prompt import Brief, Message, compose, usable_tools
 from raa_planner.metrics import PlannerMetrics
 from raa_planner.ports import HandledReflections, InputFiles, Memory, Model, ModelAnswer, Question, ToolCatalog
 from raa_runtime.activities import ActivityFailed, Call
+from raa_runtime.blobs import BlobStore
 from raa_runtime.errors import ClaimGone, TransientError
 from raa_runtime.tabular import HEAD_BYTES, schema_hash, sniff
 from raa_runtime.telemetry import Logger
@@ -64,20 +63,12 @@ class Preparation:
             sha256, size = claim[1], await self._size_of_claim(call, item, claim[1])
         else:
             path = self.files.locate(item.name, item.uri or "")
-            sha256, size = await self._store_file(call, item, path)
+            sha256, size = await self.blobs.put_file(call.scope, call.task_id, path)
         if item.sha256 not in {None, sha256}:
             raise ActivityFailed(error(
                 "input_invalid", f"input {item.name!r} has the sha256 {sha256}, not {item.sha256}", input=item.name))
         media_type = item.media_type or mimetypes.guess_type(item.name)[0]
         return Artifact(name=item.name, sha256=sha256, size=size, media_type=media_type)
-
-    async def _store_file(self, call: Call, item: Input, path: Path) -> tuple[str, int]:
-        try:
-            return await self.blobs.put_file(call.scope, call.task_id, path)
-        except (PermissionError, FileNotFoundError) as problem:
-            raise ActivityFailed(error(
-                "input_missing", f"input {item.name!r}: {path.name} cannot be read: {problem.strerror}",
-                input=item.name)) from None
 
     async def _size_of_claim(self, call: Call, item: Input, sha256: str) -> int:
         try:

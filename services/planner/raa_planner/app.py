@@ -28,6 +28,7 @@ from raa_schemas.plan import PlanReady, PlanRejected
 from raa_schemas.reflection import ReflectionDone
 from raa_schemas.step import StepDone
 from raa_schemas.task import TaskCreated, TaskStalled
+from raa_schemas.tenants import IntakePolicy
 
 
 def build(settings: PlannerSettings, platform: Platform, *, memory: Memory | None = None, model: Model | None = None,
@@ -76,7 +77,8 @@ def build(settings: PlannerSettings, platform: Platform, *, memory: Memory | Non
         api=api.routes(stored.find),
         pings={} if model else {"router": router.ping},  # memory may be away: tasks are planned without it
         background=[partial(dispatcher.run, release), *([] if catalog else [tools.refresh_loop])],
-        rejections=partial(on_rejected, deployment=settings.deployment),
+        rejections=partial(on_rejected, deployment=settings.deployment,
+                           policy=IntakePolicy(settings.allow_anonymous, settings.tenants)),
         observers=[dispatcher.observe],
     )
     stored.bind(service.store(TASK))

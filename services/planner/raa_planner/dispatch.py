@@ -28,6 +28,7 @@ class Dispatcher:
         self._metrics = metrics
         self._log = log
         self._freed = asyncio.Event()
+        metrics.show_queue(queue, clock.now)
 
     def observe(self, _: Kind[Any], unit: Unit[Any]) -> None:
         """Follow a task by its stored state, so that a decision that was not stored leaves nothing behind."""
@@ -64,7 +65,6 @@ class Dispatcher:
         while True:
             if turns := self._turns():
                 await asyncio.gather(*(self._release(release, ticket) for ticket in turns))
-            self._metrics.show_queue(self._queue, self._clock.now())
             await self._wait()
 
     def _turns(self) -> list[Ticket]:
@@ -75,11 +75,11 @@ class Dispatcher:
 
     async def _release(self, release: Release, ticket: Ticket) -> None:
         try:
-            begun = await release(ticket)
+            under_way = await release(ticket)
         except RaaError as problem:
             self._log.warning("release_failed", task=ticket.task, reason=str(problem))
-            begun = False
-        if not begun:
+            under_way = False
+        if not under_way:
             self._queue.finish(ticket.task)
 
     async def _wait(self) -> None:

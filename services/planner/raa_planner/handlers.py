@@ -98,6 +98,8 @@ class TaskHandlers:
     def _never_begun(self, unit: Unit[Task], request: TaskCreated, deadline: datetime) -> End | None:
         if unit.state.cancelled_by is not None:
             return _cancelled(unit.state)
+        if unit.closed:
+            return End("failed", error("stalled", "an event of this id died long before its task came; use another id"))
         if (reason := refusal(request, self.rules)) is not None:
             return End("rejected", reason)
         if deadline <= unit.now:
@@ -116,9 +118,9 @@ class TaskHandlers:
         unit.set_timer(TURN, due if due is not None and due > unit.now else look)
 
     def begin(self, unit: Unit[Task], _: None = None) -> bool:
-        """Begin a task whose turn the queue says it is; False if it needs no turn any more."""
+        """Begin a task whose turn the queue says it is; False if no such task is under way (any more)."""
         if not _concerns(unit, "begin"):
-            return False
+            return decide(unit.state.phase, "begin").act == "begun"
         self._begin(unit)
         self._tell(unit)
         return True

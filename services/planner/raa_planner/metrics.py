@@ -1,5 +1,6 @@
 """Metrics of the planner. The depth and age of its queue are the backlog that Kafka lag cannot see."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from raa_planner.domain.planning import ModelSaid
@@ -20,11 +21,11 @@ class PlannerMetrics:
         self.answers = metrics.counter("raa_planner_model_answers_total", "model answers by kind", ["kind"])
         self.duration = metrics.histogram("raa_planner_task_duration_seconds", "from the record's time to task.done")
 
-    def show_queue(self, queue: FairQueue, now: datetime) -> None:
-        """Show the queue as it is now."""
-        self.queue_depth.set(queue.depth)
-        self.queue_age.set(queue.oldest_age(now).total_seconds())
-        self.active.set(queue.active)
+    def show_queue(self, queue: FairQueue, now: Callable[[], datetime]) -> None:
+        """Show the queue as it is whenever somebody looks."""
+        self.queue_depth.set_function(lambda: queue.depth)
+        self.queue_age.set_function(lambda: queue.oldest_age(now()).total_seconds())
+        self.active.set_function(lambda: queue.active)
 
     def count_answer(self, said: ModelSaid) -> None:
         """Count what kind of answer a model gave."""

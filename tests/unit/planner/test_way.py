@@ -1,6 +1,8 @@
 """The way of a task through the handlers: what it publishes, and how it ends."""
 
 from datetime import UTC, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from raa_planner.domain.scheduler import Policy
 from raa_planner.handlers import PLAN, PREPARE
 from raa_schemas.artifact import Artifact, Input, Source
 from raa_schemas.cancel import CancelRequested
-from raa_schemas.errors import error
+from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.plan import PlanProposed
 from raa_schemas.recall import Recalled
 from raa_schemas.task import Constraints, TaskDone, TaskStatus
@@ -89,7 +91,7 @@ def test_the_question_to_the_model_has_a_key_of_its_attempt_and_repair():
 
 def test_a_step_that_is_done_before_plan_ready_is_read_counts_the_attempt_once():
     way = Way().to_verifying().step()
-    assert (way.state.executed, way.state.phase) == (1, "reflecting")
+    assert (way.state.executed, way.phase) == (1, "reflecting")
     way.ready()
     assert way.state.executed == 1
 
@@ -111,10 +113,10 @@ def test_a_verdict_before_the_terminal_step_waits_for_it():
     ({"inputs": [Input(name="a", uri="http://somewhere/x")]}, "input_invalid"),
     ({"inputs": [Input(name="a", uri="file:/etc/passwd")]}, "input_outside_roots"),
 ])
-def test_what_cannot_be_taken_up_is_rejected_with_a_reason(request_fields, code):
+def test_what_cannot_be_taken_up_is_rejected_with_a_reason(request_fields: dict[str, Any], code: str):
     way = Way().created(**request_fields)
-    assert (way.done.outcome, way.done.error.code) == ("rejected", code)
-    assert way.done.error.hint
+    assert (way.done.outcome, way.error.code) == ("rejected", code)
+    assert way.error.hint
     assert states(way) == ["ended"]
     assert way.aggregate.closed
 
@@ -122,7 +124,7 @@ def test_what_cannot_be_taken_up_is_rejected_with_a_reason(request_fields, code)
 def test_inputs_that_cannot_be_had_reject_the_task():
     way = Way().created(inputs=[Input(name="a", uri="blob:sha256/" + "a" * 64)])
     way.complete(PREPARE, outcome="failed", problem=error("claim_gone"))
-    assert (way.done.outcome, way.done.error.code) == ("rejected", "claim_gone")
+    assert (way.done.outcome, way.error.code) == ("rejected", "claim_gone")
 
 
 def test_the_reply_goes_to_its_topic_and_the_tenant_topic_too():
@@ -149,14 +151,14 @@ def test_a_rejected_plan_is_repaired_by_the_findings_and_costs_a_try():
 
 def test_a_model_that_repeats_a_rejected_plan_ends_the_task():
     way = Way().to_verifying(plan()).rejected("unknown_tool").planned(plan())
-    assert (way.done.outcome, way.done.error.code, way.done.attempts) == ("failed", "unknown_tool", 0)
-    assert way.done.error.details["findings"]
+    assert (way.done.outcome, way.error.code, way.done.attempts) == ("failed", "unknown_tool", 0)
+    assert way.error.details["findings"]
 
 
 def test_a_rejected_client_plan_ends_the_task_with_all_findings():
     way = Way().created(plan=plan()).rejected("cycle")
-    assert (way.done.outcome, way.done.error.code) == ("failed", "plan_invalid")
-    assert way.done.error.details["findings"][0]["code"] == "cycle"
+    assert (way.done.outcome, way.error.code) == ("failed", "plan_invalid")
+    assert way.error.details["findings"][0]["code"] == "cycle"
 
 
 def test_garbage_is_told_to_the_model_once():
@@ -164,12 +166,12 @@ def test_garbage_is_told_to_the_model_once():
     (ask,) = way.aggregate.activities.values()
     assert ask.args["brief"]["rejection"]["findings"][0]["code"] == "model_garbage"
     way.planned(garbage="still none")
-    assert (way.done.outcome, way.done.error.code) == ("failed", "model_garbage")
+    assert (way.done.outcome, way.error.code) == ("failed", "model_garbage")
 
 
 def test_a_model_that_cannot_ends_the_task_with_its_reason():
     way = Way().to_planning().planned(cannot="the goal asks for a forecast")
-    assert (way.done.error.code, way.done.error.message) == ("cannot", "the goal asks for a forecast")
+    assert (way.error.code, way.error.message) == ("cannot", "the goal asks for a forecast")
 
 
 @pytest.mark.parametrize(("problem", "outcome", "code"), [
@@ -177,9 +179,9 @@ def test_a_model_that_cannot_ends_the_task_with_its_reason():
     (error("budget_exhausted"), "budget_exhausted", "budget_exhausted"),
     (error("internal"), "failed", "internal"),
 ])
-def test_a_model_that_does_not_answer_ends_the_task(problem, outcome, code):
+def test_a_model_that_does_not_answer_ends_the_task(problem: ErrorInfo, outcome: str, code: str):
     way = Way().to_planning().complete(PLAN, outcome="failed", problem=problem)
-    assert (way.done.outcome, way.done.error.code) == (outcome, code)
+    assert (way.done.outcome, way.error.code) == (outcome, code)
 
 
 # attempts
@@ -224,25 +226,25 @@ def test_memory_off_uses_hypotheses_but_no_lessons():
 def test_attempts_are_bounded_and_the_last_failure_is_named():
     way = Way().to_running(constraints=Constraints(max_attempts=2), made=plan("1")).step("failed").reflected("replan")
     way.planned(plan("2")).ready().step("failed").reflected("replan")
-    assert (way.done.outcome, way.done.error.code, way.done.attempts) == ("failed", "attempts_exhausted", 2)
-    assert "sum" in way.done.error.message
-    assert way.done.error.step_id == "sum"
+    assert (way.done.outcome, way.error.code, way.done.attempts) == ("failed", "attempts_exhausted", 2)
+    assert "sum" in way.error.message
+    assert way.error.step_id == "sum"
 
 
 def test_a_plan_equal_to_one_that_failed_ends_the_task():
     way = Way().to_running(made=plan()).step("failed").reflected("replan").planned(plan())
-    assert (way.done.error.code, way.done.attempts) == ("no_new_plan", 1)
+    assert (way.error.code, way.done.attempts) == ("no_new_plan", 1)
 
 
 def test_giving_up_says_why():
     way = Way().to_running().step().reflected("give_up", check=failed_check(), checked=True)
-    assert (way.done.outcome, way.done.error.code, way.done.error.message) == ("failed", "gave_up", "because")
+    assert (way.done.outcome, way.error.code, way.error.message) == ("failed", "gave_up", "because")
     assert way.done.result is None
 
 
 def test_a_failed_client_plan_ends_with_its_own_failure():
     way = Way().created(plan=plan()).ready().step("failed").reflected("replan")
-    assert (way.done.outcome, way.done.error.code, way.done.error.step_id) == ("failed", "not_numeric", "sum")
+    assert (way.done.outcome, way.error.code, way.error.step_id) == ("failed", "not_numeric", "sum")
 
 
 def test_retries_of_steps_are_paid_from_the_tries():
@@ -257,25 +259,26 @@ def test_tries_run_out():
     for number in range(4):
         way.rejected().planned(plan(str(number)))
     way.rejected()
-    assert (way.done.error.code, way.state.tries_left) == ("tries_exhausted", 0)
+    assert (way.error.code, way.state.tries_left) == ("tries_exhausted", 0)
 
 
 # budget, deadline, cancel
 
 
 def test_a_run_beyond_the_budget_is_stopped():
-    way = Way().to_running(constraints=Constraints(budget_usd="0.001")).step("running", cost=1_001)
-    assert (way.done.outcome, way.done.error.code, way.done.cost_microusd) == ("budget_exhausted", "budget_exhausted", 1001)
+    way = Way().to_running(constraints=Constraints(budget_usd=Decimal("0.001"))).step("running", cost=1_001)
+    assert (way.done.outcome, way.error.code) == ("budget_exhausted", "budget_exhausted")
+    assert way.done.cost_microusd == 1_001
     assert way.last(CancelRequested).requested_by == "planner"
 
 
 def test_a_run_that_ended_beyond_the_budget_is_still_judged():
-    way = Way().to_running(constraints=Constraints(budget_usd="0.001")).step(cost=2_000).reflected()
+    way = Way().to_running(constraints=Constraints(budget_usd=Decimal("0.001"))).step(cost=2_000).reflected()
     assert way.done.outcome == "succeeded"
 
 
 def test_the_model_is_told_what_is_left_of_the_budget():
-    way = Way().to_planning(constraints=Constraints(budget_usd="0.001")).planned(plan(), cost_microusd=400)
+    way = Way().to_planning(constraints=Constraints(budget_usd=Decimal("0.001"))).planned(plan(), cost_microusd=400)
     assert way.last(PlanProposed).limits.budget_microusd == 600
     way.rejected()
     (ask,) = way.aggregate.activities.values()
@@ -296,13 +299,13 @@ def test_a_record_from_the_future_does_not_get_more_time():
 def test_the_deadline_ends_the_task_and_stops_what_runs():
     way = Way().to_running()
     assert way.fire() == "deadline"
-    assert (way.done.outcome, way.done.error.code) == ("expired", "deadline_exceeded")
+    assert (way.done.outcome, way.error.code) == ("expired", "deadline_exceeded")
     assert way.last(CancelRequested).requested_by == "planner"
 
 
 def test_a_cancel_ends_the_task_and_its_activities():
     way = Way().to_planning().cancelled()
-    assert (way.done.outcome, way.done.error.code) == ("cancelled", "cancelled")
+    assert (way.done.outcome, way.error.code) == ("cancelled", "cancelled")
     assert not way.aggregate.activities
     assert not way.all_of(CancelRequested)
 
@@ -319,6 +322,15 @@ def test_a_mark_is_forgotten_at_the_horizon():
     way.fire()
     assert way.aggregate.closed
     assert not way.said
+    way.created()
+    assert way.done.outcome == "cancelled"
+
+
+def test_a_task_that_comes_after_its_dead_letter_was_forgotten_ends_at_once():
+    way = Way().stalled()
+    way.fire()
+    way.created()
+    assert (way.done.outcome, way.error.code) == ("failed", "stalled")
 
 
 # people and dead letters
@@ -326,10 +338,10 @@ def test_a_mark_is_forgotten_at_the_horizon():
 
 def test_the_deadline_stands_still_while_a_person_is_asked():
     way = Way().to_running(constraints=Constraints(deadline_seconds=100)).later(40).asked(seconds=600)
-    assert (way.status.state, way.status.waiting_until) == ("waiting_approval", way.now + timedelta(seconds=600))
+    assert (way.told, way.status.waiting_until) == ("waiting_approval", way.now + timedelta(seconds=600))
     assert "deadline" not in way.aggregate.timers
     way.later(500).decided()
-    assert way.status.state == "running"
+    assert way.told == "running"
     assert way.aggregate.timers["deadline"] == (NOON + timedelta(seconds=600)).timestamp()
 
 
@@ -362,36 +374,36 @@ def test_a_decision_that_overtakes_its_question_leaves_the_clock_running():
 def test_the_settled_step_closes_its_question():
     way = Way().to_running().asked().step("running")
     assert not way.state.approvals
-    assert way.status.state == "running"
+    assert way.told == "running"
 
 
 def test_a_dead_letter_shows_and_progress_clears_it():
     way = Way().to_running().stalled()
-    assert (way.status.state, way.status.waiting_until) == ("stalled", NOON + timedelta(hours=1))
+    assert (way.told, way.status.waiting_until) == ("stalled", NOON + timedelta(hours=1))
     way.step("running")
-    assert way.status.state == "running"
+    assert way.told == "running"
     assert "stalled" not in way.aggregate.timers
 
 
 def test_a_dead_letter_nobody_redrives_ends_the_task():
     way = Way().to_running().stalled()
     assert way.fire() == "stalled"
-    assert (way.done.outcome, way.done.error.code) == ("failed", "stalled")
-    assert "executor.dlq" in str(way.done.error.details)
+    assert (way.done.outcome, way.error.code) == ("failed", "stalled")
+    assert "executor.dlq" in str(way.error.details)
     assert way.last(CancelRequested).requested_by == "planner"
 
 
 def test_a_stall_never_outlives_the_deadline_and_names_the_dead_letter():
     way = Way().to_running(constraints=Constraints(deadline_seconds=60)).stalled()
     way.fire()
-    assert (way.now, way.done.error.code) == (NOON + timedelta(seconds=60), "stalled")
+    assert (way.now, way.error.code) == (NOON + timedelta(seconds=60), "stalled")
 
 
 def test_a_dead_letter_before_the_task_shows_when_the_task_comes():
     way = Way().stalled().created()
-    assert way.status.state == "stalled"
+    assert way.told == "stalled"
     way.prepared()
-    assert way.status.state == "planning"
+    assert way.told == "planning"
 
 
 # the queue
@@ -400,21 +412,21 @@ def test_a_dead_letter_before_the_task_shows_when_the_task_comes():
 def test_without_capacity_a_task_waits_and_looks_again_by_its_own_timer():
     handlers = handlers_of(Policy(total=1))
     first, second = Way(handlers, "first").created(), Way(handlers, "second").created()
-    assert (second.state.phase, second.status.state, second.status.waiting_for) == ("queued", "admitted", "its turn")
+    assert (second.phase, second.told, second.status.waiting_for) == ("queued", "admitted", "its turn")
     assert second.fire() == "turn"
-    assert second.state.phase == "queued"
-    assert first.state.phase == "preparing"
+    assert second.phase == "queued"
+    assert first.phase == "preparing"
     handlers.queue.finish("default/first")
     second.fire()
-    assert second.state.phase == "preparing"
+    assert second.phase == "preparing"
 
 
 def test_a_task_with_not_before_begins_at_that_time():
     at = NOON.astimezone(UTC) + timedelta(minutes=3)
     way = Way().created(constraints=Constraints(not_before=at))
-    assert (way.state.phase, way.status.waiting_until) == ("queued", at)
+    assert (way.phase, way.status.waiting_until) == ("queued", at)
     assert way.fire() == "turn"
-    assert (way.now, way.state.phase) == (at, "preparing")
+    assert (way.now, way.phase) == (at, "preparing")
 
 
 # memory

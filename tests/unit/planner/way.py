@@ -26,7 +26,8 @@ E = TypeVar("E", bound=Event)
 
 
 def plan(expression: str = "1 + 1", **more: Any) -> Plan:
-    return Plan(steps=[Step(id="sum", tool="calculate", args={"expression": expression})], result={"ref": "sum"}, **more)
+    step = Step(id="sum", tool="calculate", args={"expression": expression})
+    return Plan(steps=[step], result={"ref": "sum"}, **more)
 
 
 def handlers_of(policy: Policy | None = None, **more: Any) -> TaskHandlers:
@@ -60,6 +61,20 @@ class Way:
     def done(self) -> TaskDone:
         (only,) = self.all_of(TaskDone)
         return only
+
+    @property
+    def error(self) -> ErrorInfo:
+        assert self.done.error is not None
+        return self.done.error
+
+    @property
+    def phase(self) -> str:
+        return self.state.phase
+
+    @property
+    def told(self) -> str:
+        """What the newest task.status says."""
+        return self.status.state
 
     @property
     def status(self) -> TaskStatus:

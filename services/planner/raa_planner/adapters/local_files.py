@@ -1,8 +1,9 @@
 """Files for `file:` inputs: only regular ones, only below the input roots, links followed before that is judged."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from raa_runtime.activities import ActivityFailed
 from raa_schemas.errors import error
@@ -25,6 +26,8 @@ class RootedFiles:
         found = next((path for path in inside if path.exists()), None)
         if found is None:
             raise ActivityFailed(error("input_missing", f"input {name!r}: there is no file {wanted}", input=name))
+        if found.is_file() and not os.access(found, os.R_OK):
+            raise ActivityFailed(error("input_missing", f"input {name!r}: {wanted} may not be read", input=name))
         if not found.is_file():
             raise ActivityFailed(error("input_invalid", f"input {name!r}: {wanted} is no regular file", input=name))
         return found
@@ -35,7 +38,7 @@ class RootedFiles:
 
 def _path_of(uri: str) -> Path:
     if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
+        return Path(unquote(uri.removeprefix("file://")))
     return Path(uri.removeprefix("file:"))
 
 
