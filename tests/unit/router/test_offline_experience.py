@@ -157,6 +157,22 @@ def test_column_of_words_is_refused_instead_of_called_missing(example: str) -> N
     assert f"'{example}'" in refusal["cannot"]
 
 
+def test_column_that_mostly_says_it_has_no_value_is_still_computed() -> None:
+    first = plan("mean of T", MOTORS)
+    found = plan("mean of T", MOTORS, earlier_attempts=[failed(1, first, shape("a", "NA", 90))])
+    assert read(found) == {"missing": ["NA"]}
+
+
+def test_missing_values_that_a_later_hypothesis_names_need_no_further_look() -> None:
+    told = {"kind": "adjust_arguments", "tool": "table.query", "file": "motors.csv",
+            "then": {"args": {"table": {"read": {"missing": [-99]}}}}}  # fmt: skip
+    first = plan("mean of T", MOTORS)
+    attempts = [unchecked(1, first, INSPECT), unchecked(2, first, told)]
+    found = plan("mean of T", MOTORS, earlier_attempts=attempts)
+    assert [one["tool"] for one in found["steps"]] == ["table.query"]
+    assert read(found) == {"missing": [-99]}
+
+
 def test_error_without_details_is_read_by_the_example_in_its_message() -> None:
     first = plan("mean of T", MOTORS)
     attempt = failed(1, first)

@@ -18,6 +18,7 @@ QUERIES = [
     ("average power in motors.csv", [MOTORS], "motors.csv: mean(power (kW))"),
     ("fuel_use median", [MOTORS], "motors.csv: median(fuel_use)"),
     ("avg fule_use", [MOTORS], "motors.csv: mean(fuel_use)"),
+    ("average fuel_use level for each class type", [MOTORS], "motors.csv: mean(fuel_use) | by class"),
     ("Give me the total fuel-use per maker", [MOTORS], "motors.csv: sum(fuel_use) | by maker"),
     ("sum of fuel_use by maker and class", [MOTORS], "motors.csv: sum(fuel_use) | by maker, class"),
     ("For each maker, the max of power (kW) and the average fuel_use", [MOTORS],
@@ -154,12 +155,14 @@ COMPARISONS = [
     "Which is larger, the mean revenue of sales-north.csv or of sales-south.csv?",
     "difference between the mean revenue in sales-north.csv and the mean revenue in sales-south.csv",
     "mean revenue: sales-north.csv vs. sales-south.csv",
+    "Is the mean revenue of sales-north.csv higher than that of sales-south.csv?",
+    "which file has the larger mean revenue, sales-north.csv or sales-south.csv",
     "compare mean revenue of both files",
     "Compare the mean revenue",
 ]
 
 
-@pytest.mark.parametrize("goal", COMPARISONS[1:])
+@pytest.mark.parametrize("goal", COMPARISONS)
 def test_paraphrases_of_a_comparison_query_both_files(goal: str) -> None:
     found = plan(goal, NORTH, SOUTH)
     files = [one["args"]["table"]["file"] for one in found["steps"] if one["tool"] == "table.query"]
@@ -306,7 +309,7 @@ def test_plan_needs_no_more_steps_and_no_other_tools_than_the_task_may_use() -> 
     ("goal", "sources"),
     [(goal, sources) for goal, sources, expected in QUERIES if expected]
     + [(goal, []) for goal, _ in ARITHMETIC]
-    + [(goal, [NORTH, SOUTH]) for goal in COMPARISONS[1:]]
+    + [(goal, [NORTH, SOUTH]) for goal in COMPARISONS]
     + [("Compare the mean revenue of both files by shop and write report.md", [NORTH, SOUTH])],
 )
 def test_every_plan_passes_safetys_verification(goal: str, sources: list[Source]) -> None:

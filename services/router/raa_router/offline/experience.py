@@ -133,10 +133,18 @@ def _inspections(prompt: Prompt) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for attempt in prompt.attempts:
         for hypothesis in mappings(attempt.get("hypotheses")):
-            if hypothesis.get("kind") == "inspect_values" and (columns := strings(hypothesis.get("columns"))):
-                file = text_of(hypothesis.get("file"))
+            file, columns = text_of(hypothesis.get("file")), strings(hypothesis.get("columns"))
+            if hypothesis.get("kind") == "inspect_values" and columns:
                 found[file] = list(dict.fromkeys([*found.get(file, []), *columns]))
+            elif _missing_told(hypothesis):
+                found.pop(file, None)
     return found
+
+
+def _missing_told(hypothesis: Mapping[str, Any]) -> bool:
+    """Say whether a hypothesis names the missing values itself: then nobody has to look for them any more."""
+    table = mapping(mapping(mapping(hypothesis.get("then")).get("args")).get("table"))
+    return hypothesis.get("kind") == "adjust_arguments" and bool(mapping(table.get("read")).get("missing"))
 
 
 def _inspected(plan: Plan, prompt: Prompt, file: str, columns: list[str]) -> Plan:

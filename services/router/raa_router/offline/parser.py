@@ -28,6 +28,11 @@ from raa_router.offline.words import (
 _MAX_WEAK = 6
 _LINKS = frozenset({"of", "the", "value", "values", "for", "column", "field", "columns", "fields", "all", "a", "each"})
 _COUNTING = (("total", "number", "of"), ("number", "of"), ("how", "many"), ("total", "count"))
+_COMPARATIVES = frozenset({"larger", "higher", "greater", "bigger", "lower", "smaller"})
+_CATEGORIES = frozenset(
+    {"type", "types", "group", "groups", "category", "categories", "class", "classes", "kind", "kinds"}
+)
+_QUANTITIES = ROW_NOUNS - {"data"} | {"level", "levels", "value", "values", "amount", "amounts"}
 _PUNCTUATION = frozenset(",.;:?!()")
 _REPORT_BEFORE = frozenset({"a", "short", "brief", "small", "the", "markdown", "text", "summary", "simple"})
 
@@ -179,7 +184,7 @@ class _Parser(Cursor):
         if not columns:
             return False
         self._asked.groups += columns
-        self._at = end
+        self._at = self.skip(end, _CATEGORIES)
         return True
 
     def _order(self, at: int) -> bool:
@@ -273,7 +278,7 @@ class _Parser(Cursor):
         columns, end = self._columns(at)
         if columns:
             self._measure(functions, columns)
-            self._at = self.skip(end, ROW_NOUNS - {"data"})
+            self._at = self.skip(end, _QUANTITIES)
             return True
         self._pending += functions
         self._at = at
@@ -313,8 +318,9 @@ class _Parser(Cursor):
 
     def _switch(self) -> bool:
         word = self.word(self._at)
-        if word in COMPARE:
+        if word in COMPARE or (word in _COMPARATIVES and not self.is_column(self._at - 1)):
             self._asked.compare = True
+            self._at += self.word(self._at + 1) == "than"
         elif word in {"profile", "describe", "summarise", "summarize"}:
             self._asked.profile = True
         elif word in {"read", "open"}:
@@ -338,7 +344,8 @@ class _Parser(Cursor):
 
     def _silent(self) -> bool:
         word = self.word(self._at)
-        if word not in SILENT and word not in _PUNCTUATION and word not in ROW_NOUNS:
+        joins = word == "or" and self._asked.compare
+        if word not in SILENT and word not in _PUNCTUATION and word not in ROW_NOUNS and not joins:
             return False
         self._at += 1
         return True

@@ -12,6 +12,26 @@ _NUMERIC = re.compile(r"[+-]?[.,]?9(?:[.,'_ \u00a0\u202f]9)*[.,]?")
 _SIGN = re.compile(r"[.,'_ \u00a0\u202f]")
 _OF = re.compile(r"(\d+) of (\d+) values")
 _EXAMPLE = re.compile(r"for example '([^']+)'")
+_MARKS = frozenset(
+    {
+        "na",
+        "n/a",
+        "#n/a",
+        "n.a.",
+        "nan",
+        "nd",
+        "n.d.",
+        "null",
+        "nil",
+        "none",
+        "missing",
+        "unknown",
+        "-",
+        "--",
+        "---",
+        "?",
+    }
+)
 _BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " "})
 
 
@@ -66,9 +86,9 @@ def _shape(entry: Mapping[str, Any]) -> _Shape:
 
 
 def _few(tokens: Sequence[_Shape], message: str, column: str) -> None:
-    """Refuse to call most of a column missing: then it holds words, and its numbers are the exception."""
+    """Refuse to call most of a column missing: then it holds words, unless the words say that something is missing."""
     counted = _OF.search(message)
-    words = sum(token.count for token in tokens)
+    words = sum(token.count for token in tokens if token.example.casefold() not in _MARKS)
     if counted and words * 2 > int(counted[2]):
         raise NotUnderstoodError(
             f"the goal asks to compute with {column}, which holds words such as '{tokens[0].example}', not numbers"
