@@ -82,7 +82,8 @@ class TaskHandlers:
         if task.phase == "marked":
             unit.take_context(event)  # the mark was made by a cancel, which knew nothing of the task
         where = Origin(topic=event.origin.topic, partition=event.origin.partition, offset=event.origin.offset)
-        deadline = admit(task, event.data, Arrival(unit.task_id, event.time, where, event.traceparent), unit.now)
+        trace = unit.aggregate.context.traceparent  # the record's own, or one that was made for the task
+        deadline = admit(task, event.data, Arrival(unit.task_id, event.time, where, trace), unit.now)
         unit.set_deadline(deadline)
         if end := self._never_begun(unit, event.data, deadline):
             self._end(unit, end)

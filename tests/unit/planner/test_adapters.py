@@ -79,6 +79,20 @@ async def test_a_refusal_keeps_the_routers_code_and_patience(status: int, code: 
         assert getattr(refused.value, "retry_after", None) == 7
 
 
+async def test_a_key_taken_by_another_prompt_goes_on_with_the_prompts_digest():
+    keys: list[str] = []
+
+    async def reply(request: web.Request) -> web.Response:
+        keys.append(request.headers["idempotency-key"])
+        if len(keys) == 1:
+            return web.json_response({"error": {"code": "key_conflict", "message": "another request"}}, status=409)
+        return web.json_response({"choices": [{"message": {"content": "{}"}}]})
+
+    assert (await asked_of(reply)).text == "{}"
+    assert keys[0] == "k1"
+    assert keys[1].startswith("k1/")
+
+
 async def test_something_else_on_the_port_is_called_so():
     async def reply(_: web.Request) -> web.Response:
         return web.Response(text="<html>")

@@ -1,5 +1,6 @@
 """Models through the router, which speaks the OpenAI form."""
 
+from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
 import aiohttp
@@ -10,6 +11,7 @@ from raa_planner.ports import ModelAnswer, Question
 from raa_runtime.activities import ActivityFailed
 from raa_runtime.clock import Clock
 from raa_runtime.errors import DependencyUnavailable, RateLimited
+from raa_schemas.canonical import digest
 from raa_schemas.errors import CODES, ErrorInfo, error
 
 _PING_SECONDS: Final = 2.0
@@ -55,18 +57,30 @@ class HttpRouter:
         self._clock = clock
 
     async def complete(self, question: Question) -> ModelAnswer:
-        """Ask the configured model, until the question's deadline."""
+        """Ask the configured model, until the question's deadline.
+
+        A key that is taken by another prompt means that the list of tools changed between a crash and this re-run. Then
+        the key goes on with the prompt's digest: still one call for one prompt.
+        """
+        status, content = await self._ask(question, question.key)
+        if status == HTTPStatus.CONFLICT:
+            status, content = await self._ask(question, f"{question.key}/{digest(question.messages)[-16:]}")
+        if status != HTTPStatus.OK:
+            _refuse(status, content)
+        return self._answer(content)
+
+    async def _ask(self, question: Question, key: str) -> tuple[int, bytes]:
         left = (question.deadline - self._clock.now()).total_seconds()
         timeout = aiohttp.ClientTimeout(total=max(left, 0.1))
+        address, headers = f"{self._url}/v1/chat/completions", _headers(question, key)
         async with (
             translated("router", self._url),
-            self._http.post(f"{self._url}/v1/chat/completions", json=self._body(question), headers=_headers(question),
-                            timeout=timeout) as response,
+            self._http.post(address, json=self._body(question), headers=headers, timeout=timeout) as response,
         ):
             content = await response.read()
-        if response.status != 200:
-            _refuse(response, content)
-        return self._answer(content)
+        if response.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            _pause(response, content)
+        return response.status, content
 
     def _body(self, question: Question) -> dict[str, Any]:
         return {"model": self._model, "messages": question.messages, "temperature": 0,
@@ -90,9 +104,9 @@ class HttpRouter:
             return
 
 
-def _headers(question: Question) -> dict[str, str]:
+def _headers(question: Question, key: str) -> dict[str, str]:
     headers = {
-        "idempotency-key": question.key,
+        "idempotency-key": key,
         "x-raa-tenant": question.tenant,
         "x-raa-task": question.task_id,
         "x-raa-purpose": "plan",
@@ -103,12 +117,16 @@ def _headers(question: Question) -> dict[str, str]:
     return headers
 
 
-def _refuse(response: aiohttp.ClientResponse, content: bytes) -> NoReturn:
+def _pause(response: aiohttp.ClientResponse, content: bytes) -> NoReturn:
     problem = _problem(content)
-    if response.status == 429:
-        raise RateLimited(problem.message, retry_after(response))
-    if problem.retryable or response.status in {502, 503, 504}:
-        raise DependencyUnavailable(problem.message, retry_after(response))
+    kind = RateLimited if response.status == HTTPStatus.TOO_MANY_REQUESTS else DependencyUnavailable
+    raise kind(problem.message, retry_after(response))
+
+
+def _refuse(status: int, content: bytes) -> NoReturn:
+    problem = _problem(content)
+    if problem.retryable or status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}:
+        raise DependencyUnavailable(problem.message)
     if problem.code in CODES:
         raise ActivityFailed(error(problem.code, problem.message))
     raise ActivityFailed(ErrorInfo(code=problem.code, message=problem.message, hint=problem.hint))

@@ -7,7 +7,7 @@ from raa_runtime.scope import TenantScope
 from raa_runtime.service import AggregateReader
 from raa_schemas.ids import TenantId, task_aggregate
 
-NEWEST_KEPT: Final = 8
+NEWEST_KEPT: Final = 3
 
 
 class StoredTasks:
