@@ -99,12 +99,16 @@ def events_page() -> str:
 def _events_head() -> Iterator[str]:
     yield from (EVENTS_INTRO, "| topic | written by | read by | key | public | kept |", "|---|---|---|---|---|---|")
     for topic in TOPICS.values():
-        yield (f"| [`{topic.name}`](#{topic.name.replace('.', '')}) | {_names(topic.writers)} | "
-               f"{_names(topic.readers) or 'clients'} | {_key(topic)} | {'yes' if topic.public else 'no'} | "
-               f"{_kept(topic)} |")
+        yield (
+            f"| [`{topic.name}`](#{topic.name.replace('.', '')}) | {_names(topic.writers)} | "
+            f"{_names(topic.readers) or 'clients'} | {_key(topic)} | {'yes' if topic.public else 'no'} | "
+            f"{_kept(topic)} |"
+        )
     yield ""
-    yield ("Public events change compatibly; the others may change between minor versions. Each service that reads "
-           "also writes a dead-letter topic, `<service>.dlq`, kept for 30 days.")
+    yield (
+        "Public events change compatibly; the others may change between minor versions. Each service that reads "
+        "also writes a dead-letter topic, `<service>.dlq`, kept for 30 days."
+    )
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -124,8 +128,9 @@ def _topic(topic: Topic) -> Iterator[str]:
     path = f"../schemas/json/{topic.event.schema_name()}"
     yield f"Schema [`{topic.event.schema_name()}`]({path}), type `{topic.event.__name__}`."
     yield ""
-    yield from _fields(topic.event, hidden=set(Event.model_fields) - {"task_id"} if topic.public else
-                       set(Event.model_fields))
+    yield from _fields(
+        topic.event, hidden=set(Event.model_fields) - {"task_id"} if topic.public else set(Event.model_fields)
+    )
 
 
 def _parts() -> Iterator[str]:
@@ -213,8 +218,10 @@ def _cell(text: str | None) -> str:
 
 def errors_page() -> str:
     """List the error codes with what to do about each."""
-    rows = [f"| `{code}` | {_cell(row.meaning)} | {'yes' if row.retryable else 'no'} | {_cell(row.hint)} |"
-            for code, row in CODES.items()]
+    rows = [
+        f"| `{code}` | {_cell(row.meaning)} | {'yes' if row.retryable else 'no'} | {_cell(row.hint)} |"
+        for code, row in CODES.items()
+    ]
     return "\n".join((ERRORS_INTRO, "| code | meaning | retryable | what to do |", "|---|---|---|---|", *rows, ""))
 
 
@@ -258,8 +265,10 @@ def _settings_table(fields: dict[str, FieldInfo]) -> Iterator[str]:
     yield from ("| variable | type | default | meaning |", "|---|---|---|---|")
     for name, field in fields.items():
         default = _default_text(field)
-        yield (f"| `{PREFIX}{name.upper()}` | {_type(field.annotation)} | {f'`{default}`' if default else ''} | "
-               f"{_cell(field.description)} |")
+        yield (
+            f"| `{PREFIX}{name.upper()}` | {_type(field.annotation)} | {f'`{default}`' if default else ''} | "
+            f"{_cell(field.description)} |"
+        )
 
 
 def _default_text(field: FieldInfo) -> str:

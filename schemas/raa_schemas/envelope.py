@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from raa_schemas.event import parse_instant
-from raa_schemas.ids import derived_event_id, derived_task_id, is_task_id
+from raa_schemas.ids import derived_event_id, derived_task_id, is_step_path, is_task_id
 
 MAX_BODY_BYTES = 1_048_576
 STRUCTURED = "application/cloudevents+json"
@@ -85,7 +85,7 @@ def decode(headers: Headers, value: bytes | None, place: Place) -> tuple[Envelop
     attributes = _text_headers(headers)
     if attributes.get("content-type", "").startswith(STRUCTURED):
         attributes, value = _unwrap(value)
-    elif "ce_id" not in attributes:
+    elif "ce_id" not in attributes and "ce_type" not in attributes:
         return _bare(attributes, value, place), value
     return _envelope(attributes, value, place), value
 
@@ -104,10 +104,25 @@ def _unwrap(value: bytes) -> tuple[dict[str, str], bytes]:
     wrapper = read_object(value)
     if "data" not in wrapper:
         raise InvalidEventError("a structured CloudEvent needs the member `data`")
-    attributes = {f"ce_{name}": str(item) for name, item in wrapper.items() if name != "data" and item is not None}
+    attributes = {f"ce_{name}": _text(name, item) for name, item in wrapper.items()
+                  if name != "data" and item is not None}
     if "ce_traceparent" in attributes:
         attributes["traceparent"] = attributes["ce_traceparent"]
-    return attributes, json.dumps(wrapper["data"]).encode()
+    try:
+        return attributes, json.dumps(wrapper["data"]).encode()
+    except RecursionError:
+        raise InvalidEventError("the body is nested too deeply") from None
+
+
+def _text(name: str, item: Any) -> str:
+    if not isinstance(item, (str, int)):
+        raise InvalidEventError(f"the attribute {name!r} is no text; only `data` may hold objects and lists")
+    text = str(item)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidEventError(f"the attribute {name!r} holds half a character (a lone surrogate)") from None
+    return text
 
 
 def read_object(value: bytes) -> dict[str, Any]:
@@ -120,6 +135,8 @@ def read_object(value: bytes) -> dict[str, Any]:
         raise InvalidEventError(f"the body is not JSON: {problem.msg} at byte {problem.pos}") from None
     except RecursionError:
         raise InvalidEventError("the body is nested too deeply") from None
+    except ValueError:  # what is left: an integer of more than 4,300 digits
+        raise InvalidEventError("the body holds a number that is too long; send it as text") from None
     if not isinstance(body, dict):
         raise InvalidEventError("the body must be one JSON object")
     return body
@@ -144,6 +161,10 @@ def _named_or_derived(value: bytes, place: Place) -> str:
 
 
 def _envelope(attributes: dict[str, str], value: bytes, place: Place) -> Envelope:
+    if not attributes.get("ce_id"):
+        raise InvalidEventError("the event has no id; set `id` (ce_id), the same when it is sent again")
+    if not attributes.get("ce_specversion", "1.0").startswith("1."):
+        raise UnknownVersionError(f"CloudEvents {attributes['ce_specversion'][:20]!r} is not 1.0; send 1.0")
     event_type = attributes.get("ce_type", place.event_type)
     if event_type != place.event_type:
         raise InvalidEventError(
@@ -160,7 +181,7 @@ def _envelope(attributes: dict[str, str], value: bytes, place: Place) -> Envelop
         subject=_task_id(attributes.get("ce_subject") or _named_or_derived(value, place)),
         tenant=attributes.get("ce_tenant"),
         dataschema=schema,
-        step=attributes.get("ce_step"),
+        step=_step(attributes),
         causation_id=attributes.get("ce_causationid"),
         deadline=_instant(attributes, "ce_deadline"),
         traceparent=attributes.get("traceparent"),
@@ -169,9 +190,16 @@ def _envelope(attributes: dict[str, str], value: bytes, place: Place) -> Envelop
 
 def _instant(attributes: dict[str, str], name: str) -> datetime | None:
     try:
-        return parse_instant(attributes[name]) if name in attributes else None
-    except ValueError as problem:
+        return parse_instant(attributes[name]).astimezone(UTC) if name in attributes else None
+    except (ValueError, OverflowError) as problem:
         raise InvalidEventError(f"the attribute {name} is not an RFC 3339 time: {problem}") from None
+
+
+def _step(attributes: dict[str, str]) -> str | None:
+    step = attributes.get("ce_step")
+    if step is not None and not is_step_path(step):
+        raise InvalidEventError(f"ce_step {step[:80]!r} is no step; write v<plan version>/<step id>, as in v1/a")
+    return step
 
 
 def _task_id(text: str) -> str:

@@ -5,26 +5,14 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from raa_schemas.canonical import canonical_bytes
 from raa_schemas.ids import TASK_ID_PATTERN
 
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 MicroUsd = Annotated[int, Field(ge=0, description="money in millionths of a US dollar")]
 Instant = AwareDatetime
 LabelText = Annotated[str, Field(max_length=1_000)]
-
-
-def _is_json(value: Any) -> Any:
-    try:
-        canonical_bytes(value)
-    except ValueError:
-        raise ValueError("NaN and infinities are not JSON; send null or a text instead") from None
-    return value
-
-
-Json = Annotated[Any, AfterValidator(_is_json)]
 
 
 class Part(BaseModel):

@@ -16,6 +16,7 @@ DEFAULT_TENANT = TenantId("default")
 TASK_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 TENANT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 STEP_ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
+STEP_PATH_PATTERN = r"^v[1-9][0-9]{0,8}/[A-Za-z][A-Za-z0-9_-]{0,63}$"
 DEPLOYMENT_PATTERN = r"^([a-z0-9][a-z0-9-]{0,31})?$"
 
 # uuid5 of the project's name in the DNS namespace; fixed for ever, because event ids are compared across releases.
@@ -24,12 +25,17 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "reflective-adaptive-agent")
 
 def is_task_id(text: str) -> bool:
     """Say whether `text` may name a task: 1 to 128 characters out of letters, digits and `._:-`."""
-    return re.match(TASK_ID_PATTERN, text) is not None
+    return re.fullmatch(TASK_ID_PATTERN, text) is not None
 
 
 def is_tenant_id(text: str) -> bool:
     """Say whether `text` may name a tenant: 1 to 63 characters out of a-z, 0-9, `_` and `-`."""
-    return re.match(TENANT_PATTERN, text) is not None
+    return re.fullmatch(TENANT_PATTERN, text) is not None
+
+
+def is_step_path(text: str) -> bool:
+    """Say whether `text` names a step within its task: `v<plan_version>/<step>`."""
+    return re.fullmatch(STEP_PATH_PATTERN, text) is not None
 
 
 def owned(deployment: str, name: str) -> str:

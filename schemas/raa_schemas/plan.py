@@ -1,5 +1,6 @@
 """Plans: a DAG of tool calls whose edges are argument references, and the events that carry them."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from raa_schemas.ids import STEP_ID_PATTERN
 from raa_schemas.reflection import Hypothesis
 
 MAX_ARGUMENT_DEPTH = 32
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 Origin = Literal["model", "pattern", "client", "replan"]
 
 
@@ -93,12 +95,14 @@ def bind(value: Any, outputs: dict[str, Any]) -> Any:
 
 def resolve_pointer(document: Any, pointer: str) -> Any:
     """Follow a JSON pointer (RFC 6901); raises UnboundReferenceError naming the part that is missing."""
+    if pointer and not pointer.startswith("/"):
+        raise UnboundReferenceError(f"{pointer!r} is no JSON pointer; begin it with a slash: '/{pointer}'")
     current = document
-    for raw in pointer.split("/")[1:] if pointer else []:
+    for raw in pointer.split("/")[1:]:
         part = raw.replace("~1", "/").replace("~0", "~")
         if isinstance(current, dict) and part in current:
             current = current[part]
-        elif isinstance(current, list) and part.isdigit() and int(part) < len(current):
+        elif isinstance(current, list) and _INDEX.fullmatch(part) and int(part) < len(current):
             current = current[int(part)]
         else:
             raise UnboundReferenceError(f"{pointer!r} points at nothing: there is no {part!r}")

@@ -22,7 +22,8 @@ class Constraints(Part):
 
     deadline_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = Field(
         DEFAULT_DEADLINE_SECONDS, description="seconds from admission; while an approval is open it stands still")
-    budget_usd: Decimal | None = Field(None, ge=0, description="US dollars as a decimal; null: no limit")
+    budget_usd: Decimal | None = Field(None, ge=0, le=1_000_000_000,
+                                       description="US dollars as a decimal; null: no limit")
     max_steps: int = Field(20, ge=1, le=200, description="steps per plan")
     max_attempts: int = Field(3, ge=1, le=20, description="plans that are executed")
     priority: int = Field(5, ge=0, le=9, description="0 is served last, 9 first")
