@@ -207,7 +207,9 @@ class Dispatcher:
                 unit.ignore("fenced: this activity was settled or taken over")
                 return
             del unit.aggregate.activities[done.activity_id]
+            unit.cause_id = activity.cause_id or unit.cause_id
             self.completed[done.kind](unit, done)
+            unit.ignored = None  # even if nothing follows from it, the activity is over
 
         await self._insist(at, decide, "completed")
 
@@ -257,6 +259,7 @@ class Dispatcher:
             unit.aggregate.wake_tries = 0
             take_over(unit, self.dead(), dict(self.completed))
             fire_timers(unit, handlers)
+            unit.ignored = None  # the timers that fired are gone, whatever their handlers made of it
 
         problem = await self._until_stored(lambda: self.work.run(at, decide, "wake"))
         if isinstance(problem, Exception):

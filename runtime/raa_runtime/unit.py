@@ -67,7 +67,11 @@ class Completed:
 
 @dataclass(slots=True)
 class Unit(Generic[S]):
-    """One aggregate inside one unit of work."""
+    """One aggregate inside one unit of work.
+
+    `cause_id` is the event that led here: the one handled, or the one that started an activity; for timers and commands
+    the newest event of the aggregate.
+    """
 
     kind: Kind[S]
     aggregate: Aggregate[S]
@@ -176,6 +180,7 @@ class Unit(Generic[S]):
             deadline=(self.now + timeout).timestamp(),
             timeout_seconds=timeout.total_seconds(),
             started_at=self.now.timestamp(),
+            cause_id=self.cause_id,
         )
         self.aggregate.activities[name] = activity
         self.started.append(activity)

@@ -140,7 +140,8 @@ class UnitOfWork:
             aggregate = decode(at.kind, document)
             # What this process knows to be on the bus leaves with the next write.
             aggregate.outbox = [entry for entry in aggregate.outbox if entry.event_id not in self.published]
-        unit = Unit(at.kind, aggregate, self.clock.now(), self.service, self.deployment, self.owner)
+        newest = aggregate.seen[-1][0] if aggregate.seen else None
+        unit = Unit(at.kind, aggregate, self.clock.now(), self.service, self.deployment, self.owner, cause_id=newest)
         return unit, encoded is not None
 
     async def _refuse_duplicate(self, unit: Unit[Any], event: Received[Any]) -> None:

@@ -63,6 +63,7 @@ def take_over(unit: Unit[Any], dead: Collection[str], completed: dict[str, Compl
 
 def _settle(unit: Unit[Any], activity: Activity, outcome: Any, completed: dict[str, CompletedHandler]) -> None:
     del unit.aggregate.activities[activity.id]
+    newest, unit.cause_id = unit.cause_id, activity.cause_id or unit.cause_id
     reasons = {
         "unknown": error("outcome_unknown", f"the process running {activity.kind} ended between intent and outcome"),
         "failed": error("tool_timeout", f"{activity.kind} did not end by its deadline"),
@@ -71,6 +72,7 @@ def _settle(unit: Unit[Any], activity: Activity, outcome: Any, completed: dict[s
     completed[activity.kind](unit, Completed(
         activity.id, activity.kind, activity.args, activity.key, activity.attempt, activity.epoch, outcome,
         error=reasons[outcome]))
+    unit.cause_id = newest
 
 
 @dataclass

@@ -43,7 +43,10 @@ class Entry:
 
 @dataclass(slots=True)
 class Activity:
-    """An intent: work outside the lane, and who does it. Times are seconds since the epoch."""
+    """An intent: work outside the lane, and who does it. Times are seconds since the epoch.
+
+    `cause_id` is the event that led to it, which causes what its outcome publishes too.
+    """
 
     id: str
     kind: str
@@ -57,6 +60,7 @@ class Activity:
     attempt: int = 1
     started_at: float = 0.0
     stopping: bool = False
+    cause_id: str | None = None
 
 
 @dataclass(slots=True)
