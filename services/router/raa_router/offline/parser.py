@@ -28,6 +28,7 @@ from raa_router.offline.words import (
 _MAX_WEAK = 6
 _LINKS = frozenset({"of", "the", "value", "values", "for", "column", "field", "columns", "fields", "all", "a", "each"})
 _COUNTING = (("total", "number", "of"), ("number", "of"), ("how", "many"), ("total", "count"))
+_LEADING = frozenset({"of", "by", "per", "each", "where"})
 _COMPARATIVES = frozenset({"larger", "higher", "greater", "bigger", "lower", "smaller"})
 _CATEGORIES = frozenset(
     {"type", "types", "group", "groups", "category", "categories", "class", "classes", "kind", "kinds"}
@@ -46,7 +47,13 @@ def parse(tokens: Sequence[Token], files: Sequence[str] = ()) -> Request:
         NotUnderstoodError: no reading leaves every word matched; the message names the words.
     """
     weak = [place for place, token in enumerate(tokens) if token.weak][:_MAX_WEAK]
-    readings = sorted(product((False, True), repeat=len(weak)), key=sum)
+    led = [place > 0 and (tokens[place - 1].word in _LEADING or tokens[place - 1].word in FUNCTIONS) for place in weak]
+
+    def likely(reading: tuple[bool, ...]) -> tuple[int, int]:
+        """Rank readings: few words taken as columns first, of equals those behind a word that leads to a column."""
+        return sum(reading), sum(chosen and not leads for chosen, leads in zip(reading, led, strict=True))
+
+    readings = sorted(product((False, True), repeat=len(weak)), key=likely)
     requests = (_read(tokens, dict(zip(weak, reading, strict=True)), files) for reading in readings)
     first: Request | None = None
     for request in requests:
