@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Header, HTTPException
+from pydantic import ConfigDict
 
 from raa_memory.metrics import MemoryMetrics
 from raa_memory.ports import LessonBook
@@ -17,12 +18,18 @@ T = TypeVar("T")
 TenantHeader = Annotated[str, Header(alias="x-raa-tenant", pattern=TENANT_PATTERN)]
 
 
+class RecallBody(RecallRequest):
+    """The body of a recall, built at start: FastAPI cannot build a deferred model silently inside a request."""
+
+    model_config = ConfigDict(defer_build=False)
+
+
 def routes(book: LessonBook, metrics: MemoryMetrics) -> APIRouter:
     """Build the routes; every one of them is about the tenant in the header and no other."""
     router = APIRouter(prefix="/v1")
 
     @router.post("/recall")
-    async def recall(request: RecallRequest, x_raa_tenant: TenantHeader) -> RecallAnswer:
+    async def recall(request: RecallBody, x_raa_tenant: TenantHeader) -> RecallAnswer:
         """Choose lessons for a task, with why; waits up to 250 ms for the reflections named in `after`."""
         begun = time.perf_counter()
         answer = await _or_503(book.recall(_scope(x_raa_tenant), request))

@@ -276,6 +276,14 @@ def test_an_action_that_is_not_in_the_verified_plan_or_does_not_fit_is_denied(ch
     assert why in decided.reason
 
 
+def test_an_action_with_a_number_that_json_has_no_word_for_is_denied():
+    event = action()
+    unread = event.data.model_copy(update={"args": {"to": float("nan")}})
+    unit = task(running("mail"))
+    on_action_proposed(unit, received(unread), desk=desk())
+    assert only(unit, ActionDecided).decision == "denied"
+
+
 def test_the_risk_is_read_from_the_declaration_not_from_the_proposal():
     unit = task(running("mail"))
     on_action_proposed(unit, action(risk="read", effect="read", reason="no_grant"), desk=desk())

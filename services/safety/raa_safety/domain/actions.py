@@ -32,12 +32,20 @@ def judge_action(action: ActionProposed, tools: Mapping[str, ToolSpec], policy: 
         return Answer("deny", f"no executor offers {action.tool!r} any more")
     if action.args is None and action.args_ref is None:
         return Answer("deny", "the proposal shows no arguments; send args or args_ref")
-    if action.args is not None and digest(action.args) != action.args_hash:
+    if action.args is not None and _digest(action.args) != action.args_hash:
         return Answer("deny", "args_hash is not the digest of the arguments")
     if problems := check_bound(tool.arguments, action.args) if action.args is not None else []:
         return Answer("deny", f"the arguments do not fit {tool.name}: {problems[0].at or '/'}: {problems[0].message}")
     judgement = policy.judge(tool)
     return Answer(judgement, f"policy {policy.version[:19]}: {tool.name} has risk {tool.risk}: {judgement}")
+
+
+def _digest(args: dict[str, Any]) -> str | None:
+    """Hash the arguments; None if they hold NaN or an infinity, which no digest covers."""
+    try:
+        return digest(args)
+    except ValueError:
+        return None
 
 
 def summarise(tool: ToolSpec | None, name: str) -> str:

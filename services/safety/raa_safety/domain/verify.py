@@ -62,11 +62,11 @@ def _unique_ids(plan: Plan) -> Iterator[Finding]:
 
 
 def _unusable(value: Any, depth: int = 0) -> str | None:
-    """Say why a value cannot be hashed and signed: too deep, or a number that JSON has no word for."""
+    """Say why a value cannot be hashed and signed: too deep (escaped literals count), or a number unknown to JSON."""
     if depth > MAX_ARGUMENT_DEPTH:
-        return f"an argument is nested deeper than {MAX_ARGUMENT_DEPTH} levels"
+        return f"it is nested deeper than {MAX_ARGUMENT_DEPTH} levels"
     if isinstance(value, float) and not math.isfinite(value):
-        return "an argument is not a finite number"
+        return "it holds NaN or an infinity, which is not JSON"
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         if reason := _unusable(item, depth + 1):
             return reason
@@ -133,7 +133,7 @@ def _acyclic(graph: dict[str, set[str]]) -> Iterator[Finding]:
 
 def _result(plan: Plan, known: set[str]) -> Iterator[Finding]:
     if reason := _unusable(plan.result):
-        yield Finding(code="bad_reference", message=f"result: {reason}", field="/result", hint="refer to a step")
+        yield Finding(code="bad_reference", message=reason, field="/result", hint="refer to a step")
         return
     for reference in references(plan.result):
         yield from _reference(reference, known, None, "/result")
