@@ -1,7 +1,7 @@
 """What a test of a bus needs: a member that remembers what it was told, and polling until something holds."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 
 from raa_runtime.bus.port import Bus, Message, Record, Subscription, TopicPartition, TopicSpec
@@ -16,8 +16,11 @@ class Member:
     def __init__(self) -> None:
         self.told: list[tuple[str, frozenset[TopicPartition]]] = []
         self.subscription: Subscription
+        self.on_revoked: Callable[[], Awaitable[None]] | None = None
 
     async def revoked(self, places: Collection[TopicPartition]) -> None:
+        if self.on_revoked:
+            await self.on_revoked()
         self.told.append(("revoked", frozenset(places)))
 
     async def assigned(self, places: Collection[TopicPartition]) -> None:

@@ -101,6 +101,25 @@ async def test_without_a_commit_everything_is_delivered_again(bus: Bus, name: st
     await take(await join(bus, "g", [name]), 2)
 
 
+async def test_what_is_committed_while_partitions_are_taken_away_counts(bus: Bus, name: str):
+    await bus.publish([message(name, f"k{number}", "x") for number in range(30)])
+    first = await join(bus, "g", [name])
+    done = behind(await take(first, 30))
+    first.on_revoked = lambda: first.subscription.commit(done)
+    second = await join(bus, "g", [name])
+    await settle(first, second, partitions=3)
+    assert await bus.committed(group_of("g", name), [name]) == done
+
+
+async def test_one_call_publishes_thousands_of_messages(bus: Bus, name: str):
+    batch = [message(name, f"k{number % 7}", f"{number:05}" * 200) for number in range(3_000)]
+    assert await bus.publish(batch) == [None] * 3_000
+    values = defaultdict(list)
+    for record in await take(await join(bus, "g", [name]), 3_000):
+        values[record.key].append(record.value)
+    assert all(got == sorted(got, key=lambda value: value or b"") for got in values.values())
+
+
 async def test_groups_do_not_see_each_other(bus: Bus, name: str):
     await bus.publish([message(name, "a", "1")])
     planner, reflector = await join(bus, "planner", [name]), await join(bus, "reflector", [name])

@@ -15,6 +15,8 @@ from raa_runtime.errors import DependencyUnavailable, Misconfigured
 _PING_SECONDS = 1.9
 _RETRY_SECONDS = 0.1
 _LIMIT = "max.message.bytes"
+# with so many replicas a confirmed message survives the loss of one, and one may be away
+_REPLICAS_FOR_QUORUM = 3
 
 
 class KafkaAdmin:
@@ -105,6 +107,8 @@ def _new_topic(spec: TopicSpec) -> NewTopic:
         "retention.ms": str(int(spec.retention.total_seconds() * 1000)),
         _LIMIT: str(spec.max_message_bytes),
     }
+    if spec.replication >= _REPLICAS_FOR_QUORUM:
+        configs["min.insync.replicas"] = "2"
     return NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=configs)
 
 
