@@ -87,6 +87,25 @@ def test_a_column_is_found_by_its_exact_name_whatever_it_holds(names: list[str])
             assert json.loads(text)["steps"][0]["args"]["select"][0]["column"] == name
 
 
+ODD = st.from_regex(r"[A-Za-z][A-Za-z0-9_. ()%/-]{0,12}[A-Za-z0-9)]", fullmatch=True)
+ORDINARY = st.lists(st.sampled_from(sorted(word for word in VOCABULARY if word.isalpha())), min_size=1, max_size=2)
+COLUMNS = st.lists(
+    ODD | ORDINARY.map(" ".join) | ORDINARY.map("_".join),
+    min_size=1, max_size=5, unique_by=lambda name: "".join(filter(str.isalnum, name)).casefold(),
+)  # fmt: skip
+FILES = st.from_regex(r"[a-z][a-z0-9_-]{1,8}\.(csv|tsv|txt|json)", fullmatch=True)
+
+
+@given(COLUMNS, FILES, st.data())
+def test_the_column_asked_for_is_the_column_taken_whatever_the_others_are_called(
+    columns: list[str], file: str, data: st.DataObject
+) -> None:
+    column = data.draw(st.sampled_from(columns))
+    source = Source(name=file, sha256="0" * 64, size=1, format="delimited", columns=columns)
+    found = json.loads(answer(messages(f"Average of {column} in {file}", source)))
+    assert found["steps"][0]["args"]["select"] == [{"fn": "mean", "column": column, "as": "mean"}]
+
+
 def test_preview_values_change_nothing_about_the_plan() -> None:
     shown = MOTORS.model_copy(update={"head": ["id;T", "1;2,6", "2;-200,0"], "delimiter": "\t"})
     assert answer(messages("mean of T", MOTORS)) == answer(messages("mean of T", shown))

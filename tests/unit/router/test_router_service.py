@@ -158,6 +158,30 @@ async def test_requests_with_one_key_at_once_share_one_call(data_folder: Path) -
         assert len(endpoint.seen) == 1
 
 
+async def test_a_call_that_a_stopped_process_left_behind_is_finished_by_the_next(data_folder: Path) -> None:
+    begun = asyncio.Event()
+
+    async def hangs(request: web.Request, body: dict[str, Any]) -> web.Response:
+        begun.set()
+        await asyncio.sleep(60)
+        return reply()
+
+    async def answers(request: web.Request, body: dict[str, Any]) -> web.Response:
+        return reply()
+
+    async with Endpoint(hangs, answers).serve() as endpoint:
+        async with router(data_folder, endpoint) as service:
+            waiting = asyncio.create_task(ask(service))
+            await begun.wait()
+            waiting.cancel()
+        async with router(data_folder, endpoint) as service:
+            status, answer, _ = await ask(service)
+        sent = [headers["idempotency-key"] for headers in endpoint.headers]
+    assert (status, content(answer)) == (200, OK)
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+
+
 async def test_a_failed_call_is_tried_again_under_the_same_key(data_folder: Path) -> None:
     bad = web.json_response({"error": {"message": "no such key"}}, status=401)
     async with Endpoint(bad, reply()).serve() as endpoint, router(data_folder, endpoint) as service:
