@@ -1,6 +1,6 @@
 """Aggregates to documents and back."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Generic
 
 from pydantic_core import to_json
@@ -63,7 +63,7 @@ def encode(kind: Kind[Any], aggregate: Aggregate[Any]) -> Write:
         "closed": aggregate.closed,
         "tombstone": aggregate.tombstone,
         "counter": aggregate.counter,
-        "context": asdict(aggregate.context),
+        "context": aggregate.context,
         "timers": aggregate.timers,
         "marks": aggregate.marks,
         "seen": aggregate.seen,
