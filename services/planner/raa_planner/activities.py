@@ -2,7 +2,7 @@
 
 import mimetypes
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from raa_planner.domain import instructions
 from raa_planner.domain.admission import BLOB_URI
 from raa_planner.domain.answers import Cannot, Planned, read_answer
 from raa_planner.domain.planning import ModelSaid, Prepared, ToPrepare
-from raa_planner.domain.prompt import Brief, Message, compose, usable_tools
+from raa_planner.domain.prompt import Brief, Message, system_text, usable_tools, user_text
 from raa_planner.metrics import PlannerMetrics
 from raa_planner.ports import HandledReflections, InputFiles, Memory, Model, ModelAnswer, Question, ToolCatalog
 from raa_runtime.activities import ActivityFailed, Call
@@ -25,6 +25,7 @@ from raa_schemas.plan import Citations
 from raa_schemas.recall import RecallAnswer, RecallRequest, RecallSource
 from raa_schemas.tool import ToolList
 
+MAX_STABLE_KEPT: Final = 32
 MAX_SHOWN_CHARACTERS: Final = 200_000
 """Column names and head lines of all inputs of a task together: they travel in state, events and prompt."""
 
@@ -149,12 +150,14 @@ class Planning:
     model: Model
     catalog: ToolCatalog
     metrics: PlannerMetrics
+    _stable: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     async def __call__(self, call: Call) -> Any:
         """Compose the prompt, ask, and read the answer."""
         brief = Brief.model_validate(call.args["brief"])
         known = await self.catalog.tools()
-        messages = compose(brief, usable_tools(known.tools, brief.allowed_tools))
+        messages = [{"role": "system", "content": self._system(known, brief.allowed_tools)},
+                    {"role": "user", "content": user_text(brief)}]
         answer = await self.model.complete(Question(
             messages=messages, key=call.key, tenant=call.tenant, task_id=call.task_id, deadline=call.deadline,
             budget_microusd=call.args["budget"]))
@@ -162,6 +165,15 @@ class Planning:
         said.citations = cite(messages, answer, known)
         self.metrics.count_answer(said)
         return said.model_dump(mode="json", by_alias=True)
+
+    def _system(self, known: ToolList, allowed: list[str] | None) -> str:
+        """Write the stable part once per list of tools, not once per task."""
+        key = (known.digest, *(["*"] if allowed is None else sorted(allowed)))
+        if key not in self._stable:
+            if len(self._stable) >= MAX_STABLE_KEPT:
+                self._stable.clear()
+            self._stable[key] = system_text(usable_tools(known.tools, allowed))
+        return self._stable[key]
 
 
 def understood(answer: ModelAnswer) -> ModelSaid:

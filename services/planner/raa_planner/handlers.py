@@ -15,7 +15,7 @@ from typing import Final
 from raa_planner.domain import attempts, bounds
 from raa_planner.domain.admission import Arrival, Rules, admit, refusal
 from raa_planner.domain.attempts import End
-from raa_planner.domain.endings import status_of, task_done
+from raa_planner.domain.endings import gist, status_of, task_done
 from raa_planner.domain.planning import (
     ModelSaid,
     Prepared,
@@ -363,9 +363,11 @@ class TaskHandlers:
             unit.set_deadline(task.deadline)
 
     def _tell(self, unit: Unit[Task]) -> None:
-        ended = unit.state.phase == "ended"
-        if not (ended and unit.closed):
-            unit.publish(status_of(unit.state, TaskId(unit.task_id), unit.now))
+        """Publish where the task stands, if that is news."""
+        status = status_of(unit.state, TaskId(unit.task_id), unit.now)
+        if gist(status) != unit.state.told:
+            unit.state.told = gist(status)
+            unit.publish(status)
 
     def _time_for(self, unit: Unit[Task], longest: timedelta) -> timedelta:
         left = bounds.current_deadline(unit.state, unit.now) - unit.now

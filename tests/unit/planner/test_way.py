@@ -36,7 +36,7 @@ def test_a_task_goes_from_created_to_done():
     assert (done.durations.total_ms, done.durations.planning_ms, done.durations.running_ms) == (3000, 10, 2000)
     assert done.origin is not None
     assert done.origin.topic == "task.created"
-    assert states(way) == ["planning", "planning", "verifying", "running", "reflecting", "ended"]
+    assert states(way) == ["planning", "verifying", "running", "reflecting", "ended"]
     assert way.aggregate.closed
     assert not way.aggregate.timers
 

@@ -21,8 +21,8 @@ _STANDINGS: Final[dict[Phase, Standing]] = {
     "new": Standing("admitted", None),
     "marked": Standing("admitted", None),
     "queued": Standing("admitted", "its turn"),
-    "preparing": Standing("planning", "inputs and memory"),
-    "planning": Standing("planning", "the model"),
+    "preparing": Standing("planning", "a plan"),
+    "planning": Standing("planning", "a plan"),
     "verifying": Standing("verifying", "safety"),
     "running": Standing("running", "its steps"),
     "reflecting": Standing("reflecting", "the reflector"),
@@ -44,6 +44,12 @@ def status_of(task: Task, task_id: TaskId, now: datetime) -> TaskStatus:
         cost_microusd=task.cost_microusd,
         memory_degraded=task.memory_degraded,
     )
+
+
+def gist(status: TaskStatus) -> str:
+    """Sum up a status; two of the same gist tell a client nothing new."""
+    return (f"{status.state} {status.attempt} {status.steps_done}/{status.steps_total} {status.waiting_for} "
+            f"{status.waiting_until} {status.memory_degraded}")
 
 
 def _standing(task: Task, now: datetime) -> tuple[Standing, datetime | None]:

@@ -60,21 +60,29 @@ def usable_tools(tools: Sequence[ToolSpec], allowed: list[str] | None) -> list[T
 
 
 def compose(brief: Brief, tools: Sequence[ToolSpec]) -> list[Message]:
-    """Write the two messages: `system` is the same for all tasks with these tools, `user` holds the rest."""
-    system = [
+    """Write the two messages: what is the same for all tasks with these tools, and the rest."""
+    return [{"role": "system", "content": system_text(tools)}, {"role": "user", "content": user_text(brief)}]
+
+
+def system_text(tools: Sequence[ToolSpec]) -> str:
+    """Write the stable sections; they depend on the tools alone, so that they may be kept."""
+    return "\n".join([
         f"# Instructions\n\n{instructions.TEXT}",
         _section("Plan schema", _answer_schema(), "Your answer is one JSON object of this schema."),
         _section("Tools", [_tool(tool) for tool in tools]),
-    ]
-    user = [
+    ])
+
+
+def user_text(brief: Brief) -> str:
+    """Write the sections about one task."""
+    return "\n".join([
         _DATA + "\n",
         _section("Goal", {"goal": brief.goal, "check": brief.check, "max_steps": brief.max_steps}),
         _section("Inputs", [_input(source) for source in brief.sources]),
         _section("Lessons", [_lesson(recalled) for recalled in brief.lessons]),
         _section("Earlier attempts", [_attempt(attempt) for attempt in brief.earlier]),
         _section("Findings", _findings(brief.rejection)),
-    ]
-    return [{"role": "system", "content": "\n".join(system)}, {"role": "user", "content": "\n".join(user)}]
+    ])
 
 
 def _section(name: str, content: Any, prose: str = "") -> str:

@@ -114,6 +114,7 @@ class Task(State):
     memory_degraded: bool = False
     recall_digest: str | None = None
 
+    told: str | None = None
     activity: str | None = None
     plan: Plan | None = None
     plan_version: int = 0
