@@ -7,6 +7,7 @@ is replaced, and what was in the refused batches is sent again one by one, which
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -14,6 +15,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from raa_runtime.bus.kafka_connection import KafkaTuning, translate, within
+from raa_runtime.bus.placement import partition_of
 from raa_runtime.bus.port import Message
 from raa_runtime.errors import DependencyUnavailable, Misconfigured, PublishRefused, TransientError
 from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES
@@ -32,6 +34,9 @@ _REFUSED = (
 # the broker refused a batch, or one before it: nothing of it was appended
 _NOT_APPENDED = (*_REFUSED, kafka_errors.OutOfOrderSequenceNumber)
 
+# hashing a key in Python takes 15 us, and an aggregate publishes several times under the same one
+_place = lru_cache(maxsize=16_384)(partition_of)
+
 Verdict = Exception | None
 LargestBatch = Callable[[str], Awaitable[int]]
 Topics = Callable[[], Awaitable[dict[str, int]]]
@@ -46,7 +51,7 @@ class KafkaPublisher:
         self._tuning = tuning
         self._topics = topics
         self._largest_batch = largest_batch
-        self._limits: dict[str, int] = {}
+        self._limits: dict[str, tuple[int, float]] = {}
         self._unknown: dict[str, float] = {}
         self._renewing = asyncio.Lock()
         self._alone = asyncio.Lock()
@@ -100,13 +105,18 @@ class KafkaPublisher:
                       sent: dict[int, "asyncio.Future[Any]"]) -> None:
         for index, message in enumerate(messages):
             try:
-                if refusal := await self._refusal(producer, message):
-                    verdicts[index] = refusal
-                elif self._limits.get(message.topic, _REQUEST_BYTES) <= self._tuning.batch_bytes:
-                    # a full batch of ours would be too large for this topic
+                partitions = await self._partitions(producer, message.topic)
+                limit = self._limit(message.topic) if self._limits else None
+                if not partitions:
+                    verdicts[index] = _no_topic(message)
+                elif limit is None:
+                    sent[index] = await _send(producer, message, partitions)
+                elif _size(message) > limit:
+                    verdicts[index] = _too_large(message, limit)
+                elif limit > self._tuning.batch_bytes:
+                    sent[index] = await _send(producer, message, partitions)
+                else:  # a full batch of ours would be too large for this topic
                     verdicts[index] = await self._send_alone(message)
-                else:
-                    sent[index] = await _send(producer, message)
             except kafka_errors.MessageSizeTooLargeError:
                 verdicts[index] = _too_large(message, _REQUEST_BYTES)
             except TransientError as problem:
@@ -118,14 +128,17 @@ class KafkaPublisher:
                     await self._renew(producer)
                     return  # the rest stays unsent, so that the order of a key holds
 
-    async def _refusal(self, producer: AIOKafkaProducer, message: Message) -> Verdict:
-        topic = message.topic
-        limit = self._limits.get(topic)
-        if limit is not None and _size(message) > limit:
-            return _too_large(message, limit)
-        if producer.client.cluster.partitions_for_topic(topic) is None and not await self._exists(topic):
-            return PublishRefused(f"there is no topic {topic!r}; create it with `raa topics apply`")
-        return None
+    def _limit(self, topic: str) -> int | None:
+        """Give a topic's limit if a refusal taught it lately; an operator may have raised it since."""
+        limit, until = self._limits.get(topic, (0, 0.0))
+        return limit if until > asyncio.get_running_loop().time() else None
+
+    async def _partitions(self, producer: AIOKafkaProducer, topic: str) -> int:
+        """Count the partitions of a topic, 0 if there is none; a missing one is not named to the broker."""
+        known = producer.client.cluster.partitions_for_topic(topic)
+        if known is None and await self._exists(topic):
+            known = await producer.partitions_for(topic)
+        return len(known or ())
 
     async def _exists(self, topic: str) -> bool:
         """Look for a topic without naming it to the broker, which might create it."""
@@ -160,7 +173,10 @@ class KafkaPublisher:
                 producer = self._producer
                 try:
                     async with asyncio.timeout(self._tuning.publish_timeout):
-                        await (await _send(producer, message))
+                        partitions = await self._partitions(producer, message.topic)
+                        if not partitions:
+                            return _no_topic(message)
+                        await (await _send(producer, message, partitions))
                 except TimeoutError:
                     return _unconfirmed()
                 except kafka_errors.OutOfOrderSequenceNumber:
@@ -177,7 +193,8 @@ class KafkaPublisher:
     async def _final(self, message: Message, problem: kafka_errors.KafkaError) -> Verdict:
         if not isinstance(problem, kafka_errors.MessageSizeTooLargeError):
             return PublishRefused(f"Kafka refuses a message for {message.topic!r}: {problem!r}")
-        limit = self._limits[message.topic] = await self._largest_batch(message.topic)
+        limit = await self._largest_batch(message.topic)
+        self._limits[message.topic] = limit, asyncio.get_running_loop().time() + self._tuning.metadata_age
         if _size(message) > limit:
             return _too_large(message, limit)
         return TransientError(f"a batch for {message.topic!r} was larger than its {limit} bytes; next time one by one")
@@ -193,9 +210,9 @@ class KafkaPublisher:
             farewell.add_done_callback(self._farewells.discard)
 
 
-async def _send(producer: AIOKafkaProducer, message: Message) -> "asyncio.Future[Any]":
-    future: asyncio.Future[Any] = await producer.send(message.topic, message.value, message.key,
-                                                      headers=list(message.headers))
+async def _send(producer: AIOKafkaProducer, message: Message, partitions: int) -> "asyncio.Future[Any]":
+    future: asyncio.Future[Any] = await producer.send(
+        message.topic, message.value, message.key, _place(message.key, partitions), headers=list(message.headers))
     return future
 
 
@@ -250,6 +267,10 @@ def _unconfirmed() -> Exception:
 
 def _unsent() -> Exception:
     return DependencyUnavailable("Kafka took no messages in time; this one was not sent")
+
+
+def _no_topic(message: Message) -> PublishRefused:
+    return PublishRefused(f"there is no topic {message.topic!r}; create it with `raa topics apply`")
 
 
 def _size(message: Message) -> int:
