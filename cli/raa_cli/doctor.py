@@ -1,0 +1,207 @@
+"""Looks at what is configured, what answers and what is missing, and names the command that mends it."""
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+from raa_cli.execute import FAILED
+from raa_cli.output import print_json, print_rows
+from raa_cli.session import MODELS_FILE, Place, configured_url, owner
+from raa_cli.stack import PARTS
+from raa_cli.web import ask
+from raa_client.connect import open_bus
+from raa_runtime.errors import RaaError
+from raa_runtime.platform import open_store
+from raa_runtime.service import topic_specs
+from raa_runtime.settings import ServiceSettings
+from raa_schemas.topics import TOPICS
+
+LOW_DISK_BYTES: Final = 1024**3
+SOCKET_PATH_BYTES: Final = 100
+PING_SECONDS: Final = 3.0
+Health = Literal["ok", "note", "missing"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `mend` is a command, empty when nothing is to be done."""
+
+    what: str
+    health: Health
+    found: str
+    mend: str = ""
+
+
+async def doctor(place: Place, *, as_json: bool) -> int:
+    """Print the findings; 1 if anything needed is missing."""
+    findings = [finding async for finding in _examine(place)]
+    missing = [finding for finding in findings if finding.health == "missing"]
+    if as_json:
+        print_json({"healthy": not missing, "findings": [asdict(finding) for finding in findings]})
+    else:
+        print_rows([[finding.what, finding.health, finding.found] for finding in findings], ["what", "", "found"])
+        for finding in findings:
+            if finding.mend:
+                print(f"{finding.what}: {finding.mend}")
+    return FAILED if missing else 0
+
+
+async def _examine(place: Place) -> AsyncIterator[Finding]:
+    yield _python()
+    try:
+        settings = place.settings()
+    except RaaError as problem:
+        yield Finding("settings", "missing", str(problem), "unset or correct the variable")
+        return
+    yield Finding("settings", "ok", _configured(settings))
+    yield _disk(place)
+    if settings.bus == "embedded":
+        yield await _embedded(place)
+    else:
+        async for finding in _kafka(settings):
+            yield finding
+    if settings.store == "mongo":
+        yield await _store(settings)
+    if settings.redis_url is not None:
+        yield await _cache(settings)
+    yield _inequality(settings)
+    yield _models(place)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", "ok", f"{version}, SQLite {sqlite3.sqlite_version}")
+
+
+def _configured(settings: ServiceSettings) -> str:
+    blobs = settings.blobs_url or f"{settings.data}/blobs"
+    name = f", deployment {settings.deployment}" if settings.deployment else ""
+    return f"bus {settings.bus}, store {settings.store}, blobs {blobs}{name}"
+
+
+def _disk(place: Place) -> Finding:
+    there = next(folder for folder in [place.data.absolute(), *place.data.absolute().parents] if folder.exists())
+    free = shutil.disk_usage(there).free
+    if not os.access(there, os.W_OK):
+        return Finding("data folder", "missing", f"{there} cannot be written", "name another with --data or RAA_DATA")
+    if len(os.fsencode(place.data / "raa.sock")) > SOCKET_PATH_BYTES:
+        return Finding(
+            "data folder",
+            "missing",
+            f"{place.data} is too long a path for a local socket",
+            "name a shorter one with --data, for example a relative one",
+        )
+    if free < LOW_DISK_BYTES:
+        return Finding(
+            "data folder",
+            "note",
+            f"{place.data}, {free // 1024**2} MB left",
+            "make room: services pause when the disk is full, and go on when there is space",
+        )
+    return Finding("data folder", "ok", f"{place.data}, {free // 1024**3} GB left")
+
+
+async def _embedded(place: Place) -> Finding:
+    info = await owner(place.data)
+    if info is None:
+        return Finding(
+            "stack", "note", f"none runs on {place.data}; `raa run` starts its own", f"raa up --data {place.data}"
+        )
+    if info["missing"]:
+        parts = "; ".join(f"{name}: {missing}" for name, missing in info["missing"].items())
+        return Finding("stack", "missing", f"pid {info['pid']} is not ready: {parts}", "see its log on standard error")
+    return Finding("stack", "ok", f"pid {info['pid']} runs {', '.join(sorted(info['urls']))}")
+
+
+async def _kafka(settings: ServiceSettings) -> AsyncIterator[Finding]:
+    bus = open_bus(settings)
+    try:
+        await bus.start()
+    except RaaError as problem:
+        yield Finding("kafka", "missing", str(problem), "start it, or set RAA_KAFKA_BOOTSTRAP")
+        return
+    try:
+        there = await bus.topics()
+        yield Finding("kafka", "ok", f"{settings.kafka_bootstrap} answers")
+        lacking = [spec.name for spec in topic_specs(settings) if spec.name not in there]
+        yield (
+            Finding(
+                "topics",
+                "missing",
+                f"{len(lacking)} are missing: {', '.join(lacking[:4])}",
+                "raa topics apply --bus kafka",
+            )
+            if lacking
+            else Finding("topics", "ok", f"all {len(TOPICS)} are there")
+        )
+    finally:
+        await bus.stop()
+    for part in PARTS:
+        yield await _service(part.name)
+
+
+async def _service(name: str) -> Finding:
+    try:
+        url = configured_url(name)
+    except AttributeError:
+        return Finding(name, "note", "nobody asks it over HTTP, so no address is configured")
+    return await _answers(
+        name, f"{url}", lambda: ask(url, "/readyz", seconds=PING_SECONDS), f"raa up --bus kafka --services {name}"
+    )
+
+
+async def _store(settings: ServiceSettings) -> Finding:
+    store = open_store(settings, "doctor")
+    return await _answers("mongodb", "answers", store.ping, "start it, or set RAA_MONGO_URL")
+
+
+async def _cache(settings: ServiceSettings) -> Finding:
+    from raa_runtime.platform import open_kv
+
+    kv = open_kv(settings)
+    try:
+        return await _answers("redis", "answers", kv.ping, "start it, or unset RAA_REDIS_URL")
+    finally:
+        await kv.close()
+
+
+async def _answers(what: str, found: str, asked: Callable[[], Awaitable[object]], mend: str) -> Finding:
+    try:
+        await asked()
+    except RaaError as problem:
+        return Finding(what, "missing", str(problem), mend)
+    return Finding(what, "ok", found)
+
+
+def _inequality(settings: ServiceSettings) -> Finding:
+    """Compare what must outlive what, so that nothing is repeated or lost."""
+    shortest = min(topic.retention.total_seconds() for topic in TOPICS.values())
+    if settings.horizon_seconds > shortest:
+        return Finding(
+            "horizon",
+            "missing",
+            f"events may create work for {settings.horizon_seconds:g} s, but a topic keeps "
+            f"its records only {shortest:g} s",
+            "lower RAA_HORIZON_SECONDS",
+        )
+    return Finding(
+        "horizon", "ok", f"{settings.horizon_seconds / 86_400:g} days, no longer than any topic keeps its records"
+    )
+
+
+def _models(place: Place) -> Finding:
+    named = [name for name in ("RAA_MODELS", "RAA_OPENAI_BASE_URL", "OPENAI_BASE_URL") if os.environ.get(name)]
+    if (place.data / MODELS_FILE).is_file():
+        named.append(str(place.data / MODELS_FILE))
+    if named:
+        return Finding("models", "ok", f"configured by {', '.join(named)}; `raa model test` asks one")
+    return Finding(
+        "models",
+        "note",
+        "only the offline model, which knows tables, arithmetic and tools by name",
+        "raa model add NAME --url http://…/v1, or set OPENAI_BASE_URL and OPENAI_API_KEY",
+    )

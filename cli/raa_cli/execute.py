@@ -1,0 +1,42 @@
+"""Runs what a command does; what it raises on purpose becomes one line and an exit code."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import typer
+
+from raa_client.errors import InputUnusable
+from raa_runtime.errors import Misconfigured, RaaError
+
+FAILED: Final = 1
+USAGE: Final = 2
+
+
+class UsageProblem(Misconfigured):
+    """The command was called in a way that cannot work."""
+
+
+class CommandFailed(RaaError):
+    """The command did not do what it was asked to do."""
+
+
+def execute(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
+    """Run a command to its end; raises typer.Exit with 0, 1 for a failure or 2 for a mistake in its use."""
+    try:
+        code = asyncio.run(work()) or 0
+    except (Misconfigured, InputUnusable) as problem:
+        code = _tell(problem, USAGE)
+    except RaaError as problem:
+        code = _tell(problem, FAILED)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us has gone; nobody is left to tell
+        code = FAILED
+    raise typer.Exit(code)
+
+
+def _tell(problem: Exception, code: int) -> int:
+    line = " ".join(str(problem).split())
+    sys.stderr.write(f"raa: {line}\n")
+    return code

@@ -1,0 +1,96 @@
+"""Runs the services in one process until it is told to stop."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from raa_cli.execute import UsageProblem
+from raa_cli.output import print_json
+from raa_cli.session import Place, stack_overrides
+from raa_cli.stack import PARTS, Stack
+from raa_client.operator import operator_of
+from raa_runtime.telemetry import configure_logging
+
+
+async def up(
+    place: Place, *, services: str | None, tools: Sequence[Path], model: str | None, log_level: str, as_json: bool
+) -> None:
+    """Start, say so on standard output when all are ready, and drain on SIGTERM or SIGINT."""
+    begun = time.monotonic()
+    configure_logging(log_level)
+    place.settings()
+    chosen = _chosen(services, place.bus)
+    overrides = stack_overrides(place.data, tools=tools, model=model)
+    async with _told_to_stop() as stop:
+        operator_of(place.data)
+        async with Stack(place.data, services=chosen, bus=place.bus, log_level=log_level, **overrides) as stack:
+            ready = asyncio.create_task(stack.ready())
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await ready
+                _say_ready(place, stack, time.monotonic() - begun, as_json=as_json)
+            await stopped
+            ready.cancel()
+            await asyncio.gather(ready, return_exceptions=True)
+
+
+def _chosen(services: str | None, bus: str) -> list[str] | None:
+    if services is None:
+        return None
+    names = [name.strip() for name in services.split(",") if name.strip()]
+    there = sorted(part.name for part in PARTS)
+    if unknown := [name for name in names if name not in there]:
+        raise UsageProblem(f"--services: there is no service {unknown[0]!r}; there are {', '.join(there)}")
+    if not names:
+        raise UsageProblem(f"--services names none; there are {', '.join(there)}")
+    if bus == "embedded":
+        raise UsageProblem(
+            "--services needs Kafka: on the embedded bus all services share one process. Leave it out, "
+            "or use --bus kafka (and RAA_KAFKA_BOOTSTRAP)"
+        )
+    return names
+
+
+def _say_ready(place: Place, stack: Stack, seconds: float, *, as_json: bool) -> None:
+    facts: dict[str, Any] = {
+        "ready": True,
+        "pid": os.getpid(),
+        "data": str(place.data),
+        "bus": place.bus,
+        "urls": stack.urls,
+        "seconds": round(seconds, 3),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    print(
+        f"ready in {seconds:.1f} s: {', '.join(sorted(stack.urls))} on {place.data} ({place.bus} bus), "
+        f"pid {os.getpid()}. Ctrl-C stops it.",
+        flush=True,
+    )
+
+
+@asynccontextmanager
+async def _told_to_stop() -> AsyncIterator[asyncio.Event]:
+    """Turn the first SIGTERM or SIGINT into an event; a second one ends the wait for the drain."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    task = asyncio.current_task()
+
+    def told() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+        stop.set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, told)
+    try:
+        yield stop
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)
