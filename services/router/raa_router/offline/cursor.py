@@ -7,6 +7,11 @@ from raa_router.offline.lexer import Token
 from raa_router.offline.words import NUMBER_WORDS, OPERATORS, VOCABULARY
 
 _IS = frozenset({"is", "are", "was", "were", "of", "has", "value", "values", "the"})
+_MISSING = frozenset({"missing", "null", "empty", "blank"})
+_VAGUE = frozenset(
+    {"positive", "negative", "high", "low", "large", "small", "big", "good", "bad", "odd", "even", "zero", "nonzero"}
+    | {"normal", "typical", "extreme", "unknown", "known", "available", "unusual", "never", "always"}
+)
 
 
 class Cursor:
@@ -65,12 +70,19 @@ class Cursor:
         return ("==" if equals and valued else None), linked
 
     def value(self, at: int) -> tuple[Any, int]:
-        """Read a number, a quoted text, a date or one plain word; the same place comes back when there is none."""
+        """Read a number, a quoted text, a date or one plain word; the same place comes back when there is none.
+
+        A word for missing reads as None.
+        """
         token = self.token(at)
         if token is None or token.kind in {"symbol", "file", "path"}:
             return None, at
         if token.kind == "number":
             return token.number, at + (token.number is not None)
-        if token.kind == "column" or (token.text in VOCABULARY and token.kind == "word"):
-            return None, at  # neither a comparison of columns nor `above average` is something a condition can say
+        if token.kind == "word" and token.word in _MISSING:
+            return None, at + 1
+        if token.kind == "word" and token.word in NUMBER_WORDS:
+            return NUMBER_WORDS[token.word], at + 1
+        if token.kind == "column" or (token.kind == "word" and (token.text in VOCABULARY or token.word in _VAGUE)):
+            return None, at  # a condition can say neither `above average`, nor `positive`, nor compare two columns
         return token.text, at + 1

@@ -29,6 +29,7 @@ _MAX_WEAK = 6
 _LINKS = frozenset({"of", "the", "value", "values", "for", "column", "field", "columns", "fields", "all", "a", "each"})
 _COUNTING = (("total", "number", "of"), ("number", "of"), ("how", "many"), ("total", "count"))
 _LEADING = frozenset({"of", "by", "per", "each", "where"})
+_ROWS = frozenset({"rows", "row", "records", "record", "lines", "entries"})
 _COMPARATIVES = frozenset({"larger", "higher", "greater", "bigger", "lower", "smaller"})
 _CATEGORIES = frozenset(
     {"type", "types", "group", "groups", "category", "categories", "class", "classes", "kind", "kinds"}
@@ -175,6 +176,7 @@ class _Parser(Cursor):
         else:
             return False
         self._at += 2
+        self._asked.whole_rows = self.word(self._at) in _ROWS
         return True
 
     def _rank(self, number: int, word: str) -> None:
@@ -283,6 +285,12 @@ class _Parser(Cursor):
             self._at = at + 1
             return True
         columns, end = self._columns(at)
+        counted = self.phrase(self._at, _COUNTING)
+        if columns and counted and self.word(end) not in _QUANTITIES:
+            # `how many makers` wants different ones, which counting values would not give
+            self._asked.unmatched.append(f"{' '.join(counted)} {columns[0].text}")
+            self._at = end
+            return True
         if columns:
             self._measure(functions, columns)
             self._at = self.skip(end, _QUANTITIES)
@@ -351,7 +359,7 @@ class _Parser(Cursor):
 
     def _silent(self) -> bool:
         word = self.word(self._at)
-        joins = word == "or" and self._asked.compare
+        joins = word == "or" and self._asked.compare and not self.is_column(self._at + 1)
         if word not in SILENT and word not in _PUNCTUATION and word not in ROW_NOUNS and not joins:
             return False
         self._at += 1

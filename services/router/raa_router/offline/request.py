@@ -37,6 +37,7 @@ class Request:
     groups: list[Token] = field(default_factory=list)
     picks: list[Token] = field(default_factory=list)
     top: int | None = None
+    whole_rows: bool = False
     descending: bool = True
     order_by: Token | None = None
     compare: bool = False

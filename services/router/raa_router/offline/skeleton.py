@@ -92,7 +92,7 @@ def _settled(request: Request) -> Request:
         request = replace(request, order_by=order)
     if request.picks and request.measures:
         spare = ", ".join(f"'{token.text}'" for token in request.picks)
-        raise NotUnderstoodError(f"the goal names {spare} beside what it computes, and does not say what for")
+        raise NotUnderstoodError(f"the goal asks about {spare} beside what it computes, without saying what for")
     computes = request.measures or request.top is not None or (request.picks and request.filters)
     if not computes and not request.profile and not request.read:
         raise NotUnderstoodError(
@@ -224,7 +224,7 @@ def _query(job: _Job, request: Request) -> dict[str, Any]:
         order = [{"as": selected[0]["as"], "desc": request.descending}]
     elif request.order_by is not None:
         order = [{"column": _column(request.order_by, job.source), "desc": request.descending}]
-    if not selected:
+    if not selected and (request.picks or not request.whole_rows):
         shown = [*request.picks, *([request.order_by] if request.order_by else [])]
         selected = [{"column": name} for name in dict.fromkeys(_column(token, job.source) for token in shown)]
     return {
