@@ -21,6 +21,7 @@ from raa_planner.domain.planning import (
     Prepared,
     adopt,
     model_failed,
+    next_look,
     preparation_failed,
     proposal,
     question_key,
@@ -51,8 +52,6 @@ APPROVAL: Final = "approval"
 TURN: Final = "turn"
 HORIZON: Final = "horizon"
 
-_SHORTEST_LOOK: Final = timedelta(seconds=30)
-_LONGEST_LOOK: Final = timedelta(minutes=10)
 _DOWNSTREAM: Final = frozenset({"verifying", "running", "reflecting"})
 _EARLY: Final = frozenset({"deadline_exceeded", "budget_exhausted", "stalled"})
 
@@ -112,11 +111,8 @@ class TaskHandlers:
         ticket = ticket_of(task, unit.id, unit.tenant, unit.now)
         if self.queue.claim(ticket, unit.now):
             self._begin(unit)
-            return
-        waited = unit.now - ticket.admitted_at
-        look = unit.now + min(max(waited, _SHORTEST_LOOK), _LONGEST_LOOK)
-        due = ticket.not_before
-        unit.set_timer(TURN, due if due is not None and due > unit.now else look)
+        else:
+            unit.set_timer(TURN, next_look(ticket, unit.now))
 
     def begin(self, unit: Unit[Task], _: None = None) -> bool:
         """Begin a task whose turn the queue says it is; False if no such task is under way (any more)."""
@@ -168,6 +164,7 @@ class TaskHandlers:
         if bounds.overspent(task):
             self._end(unit, End("budget_exhausted", attempts.budget_error(task)))
             return
+        bounds.close_approvals(task, list(task.approvals), unit.now)  # they were about the plan that is left behind
         brief = brief_of(task)
         task.phase, task.shown = "planning", brief.shown
         task.activity = unit.start(

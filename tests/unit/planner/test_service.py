@@ -83,7 +83,7 @@ async def test_a_waiting_task_is_released_when_another_ends(tmp_path: Path):
 
 
 async def test_tasks_that_waited_come_back_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("raa_planner.handlers._SHORTEST_LOOK", PlannerSettings(ageing_seconds=0.2).ageing)
+    monkeypatch.setattr("raa_planner.domain.planning.SHORTEST_LOOK", PlannerSettings(ageing_seconds=0.2).ageing)
     async with planner(tmp_path, max_active_tasks=1) as service:
         await publish(service, TaskCreated(task_id="t1", goal="1"), TaskCreated(task_id="t2", goal="2"))
         await first(service, PlanProposed)

@@ -371,6 +371,13 @@ def test_a_decision_that_overtakes_its_question_leaves_the_clock_running():
     assert "deadline" in way.aggregate.timers
 
 
+def test_a_question_about_a_plan_that_is_left_behind_does_not_stop_the_clock():
+    way = Way().to_verifying().asked().rejected()
+    assert not way.state.approvals
+    assert "deadline" in way.aggregate.timers
+    assert way.told == "planning"
+
+
 def test_the_settled_step_closes_its_question():
     way = Way().to_running().asked().step("running")
     assert not way.state.approvals

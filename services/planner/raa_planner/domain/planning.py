@@ -1,6 +1,7 @@
 """The steps from an admitted task to a proposed plan: what has to be prepared, asked and put before safety."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from pydantic import BaseModel, Field
 
@@ -14,6 +15,9 @@ from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.ids import TaskId, owned
 from raa_schemas.plan import Citations, Plan, PlanProposed
 from raa_schemas.recall import Recalled
+
+SHORTEST_LOOK: Final = timedelta(seconds=30)
+LONGEST_LOOK: Final = timedelta(minutes=10)
 
 
 class ToPrepare(BaseModel):
@@ -51,6 +55,13 @@ def ticket_of(task: Task, aggregate: str, tenant: str, now: datetime) -> Ticket:
     return Ticket(
         task=aggregate, tenant=tenant, admitted_at=task.admitted_at or now, priority=asked.constraints.priority,
         not_before=asked.constraints.not_before, session=asked.session_id)
+
+
+def next_look(ticket: Ticket, now: datetime) -> datetime:
+    """Say when a waiting task looks at the queue again by itself: at its not-before, else ever more seldom."""
+    if ticket.not_before is not None and ticket.not_before > now:
+        return ticket.not_before
+    return now + min(max(now - ticket.admitted_at, SHORTEST_LOOK), LONGEST_LOOK)
 
 
 def to_prepare(task: Task) -> ToPrepare | None:
