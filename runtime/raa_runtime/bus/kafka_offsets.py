@@ -29,6 +29,13 @@ class KafkaOffsets:
                 self._consumer = await start_consumer(self._options, self._tuning, None)
             return self._consumer
 
+    async def _knowing(self, places: Collection[TopicPartition]) -> AIOKafkaConsumer:
+        """Have it learn all topics at once: left alone, it finds out about one unknown topic each 100 ms."""
+        consumer = await self._open()
+        for topic in {place.topic for place in places}:
+            consumer._client.add_topic(topic)
+        return consumer
+
     async def stop(self) -> None:
         """Disconnect."""
         if self._consumer:
@@ -36,14 +43,14 @@ class KafkaOffsets:
 
     async def ends(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Give the offset of the next record of partitions that exist."""
-        consumer = await self._open()
+        consumer = await self._knowing(places)
         asked = [KafkaPlace(*place) for place in places]
         found = await within(self._tuning.call_timeout, consumer.end_offsets(asked), "reading end offsets")
         return {TopicPartition(*place): offset for place, offset in found.items()}
 
     async def begins(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Give the offset of the first retained record of partitions that exist."""
-        consumer = await self._open()
+        consumer = await self._knowing(places)
         asked = [KafkaPlace(*place) for place in places]
         found = await within(self._tuning.call_timeout, consumer.beginning_offsets(asked), "reading first offsets")
         return {TopicPartition(*place): offset for place, offset in found.items()}
