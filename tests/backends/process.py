@@ -85,10 +85,19 @@ def serve(command: Sequence[str], *, address: str, folder: Path, ready: Callable
     if ready():
         message = f"another server already listens where {address} should; stop it or name another port"
         raise BackendFailed(message)
+    server = launch(command, address=address, folder=folder)
+    try:
+        wait_for(ready, server)
+        yield server
+    finally:
+        server.stop()
+
+
+def launch(command: Sequence[str], *, address: str, folder: Path) -> Server:
+    """Start a server and return at once; whoever starts several waits for all of them together."""
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "server.log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAVA_TOOL")}
-    with log.open("ab") as output:
+    with (folder / "server.log").open("ab") as output:
         process = subprocess.Popen(
             [*_end_with_us(), *command],
             cwd=folder,
@@ -97,12 +106,7 @@ def serve(command: Sequence[str], *, address: str, folder: Path, ready: Callable
             stdout=output,
             stderr=output,
         )
-    server = Server(address, folder, process)
-    try:
-        _wait_until(ready, server, log)
-        yield server
-    finally:
-        server.stop()
+    return Server(address, folder, process)
 
 
 def _end_with_us() -> tuple[str, ...]:
@@ -111,11 +115,16 @@ def _end_with_us() -> tuple[str, ...]:
     return (setpriv, "--pdeathsig", "TERM", "--") if setpriv else ()
 
 
-def _wait_until(ready: Callable[[], bool], server: Server, log: Path) -> None:
+def wait_for(ready: Callable[[], bool], server: Server) -> None:
+    """Return when a launched server is ready.
+
+    Raises:
+        BackendFailed: it ended, or was not ready in time.
+    """
     end = time.monotonic() + _START_SECONDS
     while not ready():
         if server.process.poll() is not None or time.monotonic() > end:
-            tail = log.read_text(errors="replace")[-2000:]
+            tail = (server.folder / "server.log").read_text(errors="replace")[-2000:]
             message = f"{server.process.args!r} did not come up:\n{tail}"
             raise BackendFailed(message)
         time.sleep(0.05)

@@ -1,37 +1,112 @@
-"""A whole deployment, each service in a process of its own, on real Kafka, the MongoDB protocol and Redis."""
+"""Whole deployments in processes of their own: `raa up` on one folder, or each service alone on real servers."""
 
+import json
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 
-from tests.backends.process import Server, free_port, serve
+from raa_runtime.settings import ServiceSettings
+
+from tests.backends.process import Server, free_port, launch, wait_for
 
 SERVICES = ("executor", "safety", "memory", "router", "reflector", "planner")
+_HOST = "http://127.0.0.1"
 
 
-@dataclass(frozen=True)
 class House:
-    """What tests need of a running deployment: its environment, and its processes by name (`planner-1`, …)."""
+    """A running deployment: how a client reaches it, and its processes by name (`planner-1`, or `raa`)."""
 
-    environment: Mapping[str, str]
-    processes: Mapping[str, Server]
-    folder: Path
+    def __init__(self, folder: Path, settings: ServiceSettings) -> None:
+        self.folder, self.settings = folder, settings
+        self.processes: dict[str, Server] = {}
+        self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
+
+    def define(self, name: str, command: list[str], environment: Mapping[str, str], port: int | None = None) -> None:
+        """Say how a process is started; `port` is where it answers."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAA_", "OPENAI_"))}
+        own = {"RAA_HTTP_PORT": str(port)} if port else {}
+        self._commands[name] = (command, kept | dict(environment) | own)
+
+    def launch(self, *names: str) -> None:
+        """Start processes (all, unless named), without waiting for them."""
+        for name in names or self._commands:
+            command, environment = self._commands[name]
+            clean = ["env", "-i", *(f"{key}={value}" for key, value in environment.items()), *command]
+            port = environment.get("RAA_HTTP_PORT")
+            self.processes[name] = launch(clean, address=f"{_HOST}:{port}" if port else "", folder=self.folder / name)
+
+    def wait(self, *names: str) -> None:
+        """Wait until processes (all, unless named) are ready; raises BackendFailed with the log of one that is not."""
+        for name in names or self.processes:
+            server = self.processes[name]
+            wait_for(lambda server=server: self._ready(server), server)  # type: ignore[misc]
+
+    def start(self, *names: str) -> None:
+        """Start processes and wait for them."""
+        self.launch(*names)
+        self.wait(*names)
+
+    def _ready(self, server: Server) -> bool:
+        if server.address:
+            return get(f"{server.address}/readyz")[0] == 200
+        return "ready in" in (server.folder / "server.log").read_text().rpartition(_BEGIN)[2]
+
+    def kill(self, *names: str) -> None:
+        """End processes as a power cut would."""
+        for name in names:
+            self.processes[name].process.kill()
+        for name in names:
+            self.processes[name].process.wait()
+
+    def stop(self) -> None:
+        """Ask all to end, together, and wait."""
+        for server in self.processes.values():
+            server.process.terminate()
+        for server in self.processes.values():
+            server.stop()
+
+    def alive(self) -> bool:
+        """Say whether no process has ended by itself."""
+        return all(server.process.poll() is None for server in self.processes.values())
 
     def logs(self) -> str:
-        """Give what every process printed, for a failed assertion."""
+        """Give the end of what every process printed, for a failed assertion."""
         return "\n".join(f"--- {name}\n{(server.folder / 'server.log').read_text()[-4000:]}"
                          for name, server in self.processes.items())
 
 
+_BEGIN = "- begin -\n"
+
+
 @contextmanager
-def house(folder: Path, *, kafka: str, mongo: str, redis_url: str, deployment: str,
-          instances: Mapping[str, int] | None = None, extra: Mapping[str, str] | None = None) -> Iterator[House]:
-    """Run all six services; `instances` says how many of each, two executors unless told otherwise."""
+def running(house: House) -> Iterator[House]:
+    """Start a house, and stop it at the end."""
+    try:
+        house.start()
+        yield house
+    finally:
+        house.stop()
+
+
+def all_in_one(folder: Path, **environment: str) -> House:
+    """Describe `raa up` on the data folder `folder`; `environment` holds variables without their RAA_."""
+    house = House(folder / "logs", ServiceSettings.from_env({}, data=folder))
+    variables = {f"RAA_{name.upper()}": value for name, value in environment.items()}
+    up = [sys.executable, "-m", "raa_cli", "up", "--data", str(folder), "--log-level", "warning"]
+    house.define("raa", ["sh", "-c", f'printf "%s" "$0"; exec "$@"', _BEGIN, *up], variables)
+    return house
+
+
+def apart(folder: Path, *, kafka: str, mongo: str, redis_url: str, deployment: str,
+          instances: Mapping[str, int] | None = None, extra: Mapping[str, str] | None = None) -> House:
+    """Describe all six services as processes of their own; `instances` says how many of each, two executors at least.
+
+    Each process has its own data folder; they share nothing but Kafka, MongoDB, Redis and one blob store.
+    """
     counts = {"executor": 2} | dict(instances or {})
     names = [f"{service}-{number}" for service in SERVICES for number in range(1, counts.get(service, 1) + 1)]
     ports = {name: free_port() for name in names}
@@ -40,37 +115,37 @@ def house(folder: Path, *, kafka: str, mongo: str, redis_url: str, deployment: s
         "RAA_BUS": "kafka",
         "RAA_KAFKA_BOOTSTRAP": kafka,
         "RAA_KAFKA_HEARTBEAT_SECONDS": "0.3",
+        "RAA_KAFKA_SESSION_SECONDS": "3",
+        "RAA_LEASE_SECONDS": "3",
         "RAA_STORE": "mongo",
         "RAA_MONGO_URL": mongo,
         "RAA_REDIS_URL": redis_url,
         "RAA_BLOBS_URL": f"file:{folder / 'blobs'}",
+        "RAA_LOG_LEVEL": "warning",
     }
-    shared |= {f"RAA_{service.upper()}_URL": f"http://127.0.0.1:{ports[f'{service}-1']}" for service in ("executor", "safety", "memory", "router")}
+    shared |= {f"RAA_{service.upper()}_URL": f"{_HOST}:{ports[f'{service}-1']}"
+               for service in ("executor", "safety", "memory", "router")}
     shared |= dict(extra or {})
-    with ExitStack() as opened:
-        servers = {name: opened.enter_context(_process(name, folder / name, ports[name], shared)) for name in names}
-        yield House(shared, servers, folder)
+    house = House(folder, ServiceSettings.from_env(shared))
+    for name in names:
+        own = {"RAA_DATA": str(folder / name), "RAA_INSTANCE": name}
+        house.define(name, [sys.executable, "-m", f"raa_{name.rpartition('-')[0]}"], shared | own, ports[name])
+    return house
 
 
-@contextmanager
-def _process(name: str, folder: Path, port: int, shared: Mapping[str, str]) -> Iterator[Server]:
-    folder.mkdir(parents=True, exist_ok=True)
-    own = {"RAA_DATA": str(folder), "RAA_INSTANCE": name, "RAA_HTTP_PORT": str(port)}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAA_", "OPENAI_"))}
-    command: Sequence[str] = ["env", "-i", *(f"{key}={value}" for key, value in (kept | dict(shared) | own).items()),
-                              sys.executable, "-m", f"raa_{name.rpartition('-')[0]}"]
-    # Its HTTP side answers before it is ready: readiness needs the others, which start next.
-    with serve(command, address=f"http://127.0.0.1:{port}", folder=folder,
-               ready=lambda: get(f"http://127.0.0.1:{port}/healthz") == 200) as server:
-        yield server
-
-
-def get(url: str) -> int:
-    """Give the status of a GET, 0 if nobody answers."""
+def get(url: str) -> tuple[int, str]:
+    """Give status and body of a GET; 0 if nobody answers."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            return int(answer.status)
+            return int(answer.status), answer.read().decode()
     except URLError as problem:
-        return getattr(problem, "code", 0)
+        body = problem.read().decode() if hasattr(problem, "read") else ""
+        return getattr(problem, "code", 0), body
     except OSError:
-        return 0
+        return 0, ""
+
+
+def missing(url: str) -> dict[str, str]:
+    """Name what a service lacks for readiness."""
+    lacks: dict[str, str] = json.loads(get(f"{url}/readyz")[1] or "{}").get("missing", {})
+    return lacks

@@ -1,0 +1,55 @@
+"""What a client does with a deployment in these tests: give it tasks, and read everything that was said about one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from raa_client.client import Client
+from raa_client.connect import connect
+from raa_client.observed import Observed, observe, reading
+from raa_schemas.ids import owned
+from raa_schemas.task import TaskCreated, TaskDone
+from raa_schemas.topics import TOPICS
+
+from tests.e2e.house import House
+
+DATA = Path(__file__).parents[2] / "examples" / "data"
+PATIENCE_SECONDS = 60
+
+
+def task(task_id: str, goal: str, **given: Any) -> TaskCreated:
+    return TaskCreated.model_validate({"task_id": task_id, "goal": goal} | given)
+
+
+async def give(client: Client, task: TaskCreated, files: Sequence[Path] = ()) -> None:
+    """Submit a task with files."""
+    inputs = [await client.attach(task.task_id or "", path) for path in files]
+    await client.submit(task.model_copy(update={"inputs": inputs}) if inputs else task)
+
+
+async def run(house: House, task: TaskCreated, files: Sequence[Path] = (), tenant: str = "default") -> TaskDone:
+    """Submit a task with files and wait for its end."""
+    async with connect(house.settings, tenant) as client:
+        await give(client, task, files)
+        return await client.result(task.task_id or "", PATIENCE_SECONDS)
+
+
+async def told(house: House, task_id: str, tenant: str) -> list[Observed]:
+    """Read all events of a task, the internal ones too, each once."""
+    topics = [owned(house.settings.deployment, name) for name in TOPICS]
+    async with connect(house.settings, tenant) as client, \
+            reading(client.bus, topics, from_beginning=True, follow=False) as records:
+        found = [observe(record, house.settings.deployment, tenant=tenant, task_id=task_id)
+                 async for record in records]
+    return list({event.id: event for event in found if event}.values())
+
+
+async def ends(house: House, tenant: str) -> dict[str, set[str]]:
+    """Give the ids of the task.done events of a tenant, by task."""
+    found: dict[str, set[str]] = {}
+    topic = owned(house.settings.deployment, TaskDone.event_type())
+    async with connect(house.settings, tenant) as client:
+        async for event in client.tail(topic, from_beginning=True, follow=False):
+            if event.tenant == tenant:
+                found.setdefault(event.envelope.subject, set()).add(event.id)
+    return found
