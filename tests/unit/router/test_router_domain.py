@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raa_router.adapters.model_file import read_models
-from raa_router.adapters.price_list import priced, shipped_prices
+from raa_router.adapters.price_list import PriceList, ProviderPrices, priced, shipped_prices
 from raa_router.app import configured
 from raa_router.domain.catalogue import ModelSpec, UnknownModelError, catalogue_of, choose_model
 from raa_router.domain.money import FREE, Price, cost_of, worst_case
@@ -105,9 +105,14 @@ def test_no_tokenizer_can_make_a_call_cost_more_than_was_reserved(text: str, out
     assert spent <= reserved
 
 
+def test_the_shipped_prices_are_a_dated_list() -> None:
+    assert shipped_prices().as_of
+
+
 def test_list_prices_count_only_at_the_provider_they_were_published_for() -> None:
-    prices = shipped_prices()
-    name = next(iter(prices.providers[0].models))
+    name, price = "some-model", Price(input_microusd=1, output_microusd=2)
+    provider = ProviderPrices(provider="some", host="api.example", models={name: price})
+    prices = PriceList(as_of="2026-01-01", note="made up for this test", providers=[provider])
     there = ModelSpec(name=name, base_url=f"https://{prices.providers[0].host}/v1")
     assert priced(there, prices).price == prices.providers[0].models[name]
     assert priced(there.model_copy(update={"base_url": "http://127.0.0.1/v1"}), prices).price is None
