@@ -1,13 +1,16 @@
 """The deployments that end-to-end tests share; each test uses tenants or task ids of its own."""
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from raa_client.observed import Observed
 
 from tests.e2e.house import House, all_in_one, apart, running
+from tests.e2e.story import Stories, six_runs
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +42,16 @@ def house(request: pytest.FixtureRequest) -> House:
     """Each kind of deployment."""
     found: House = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="session")
+def stories() -> Stories:
+    """Give the events of the six runs of a deployment, which are done once."""
+    known: dict[str, dict[str, list[Observed]]] = {}
+
+    def of(house: House) -> dict[str, list[Observed]]:
+        if house.settings.bus not in known:
+            known[house.settings.bus] = asyncio.run(six_runs(house))
+        return known[house.settings.bus]
+
+    return of

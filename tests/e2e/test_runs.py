@@ -2,10 +2,9 @@
 
 import asyncio
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from raa_client.observed import Observed
@@ -15,11 +14,8 @@ from raa_schemas.task import TaskDone
 
 from tests.backends.s3 import ACCESS_KEY, BUCKET
 from tests.e2e.house import House, apart, running
-from tests.e2e.story import DATA, run, task, told
+from tests.e2e.story import AIR, DATA, REPORT, WINES, Stories, run, task, told
 
-AIR = DATA / "AirQualityUCI.csv"
-WINES = [DATA / "winequality-red.csv", DATA / "winequality-white.csv"]
-REPORT = "Compare the mean alcohol of winequality-red.csv and winequality-white.csv and write report.md"
 
 
 def column(path: Path, name: str, delimiter: str) -> list[float]:
@@ -60,39 +56,9 @@ def the_end(events: list[Observed]) -> TaskDone:
     return done
 
 
-Given = Callable[..., list[Observed]]
-
-
-@pytest.fixture(scope="session")
-def stories() -> dict[str, dict[str, list[Observed]]]:
-    return {}
-
-
 @pytest.fixture
-def story(house: House, stories: dict[str, dict[str, list[Observed]]]) -> dict[str, list[Observed]]:
-    """The events of the six runs by number; 1 to 5 one after the other in one tenant, 6 in a fresh one."""
-    key = house.settings.bus
-    if key not in stories:
-        stories[key] = asyncio.run(six_runs(house))
-    return stories[key]
-
-
-async def six_runs(house: House) -> dict[str, list[Observed]]:
-    acme, fresh, checked = f"a{uuid4().hex[:8]}", f"f{uuid4().hex[:8]}", {"success_check": "result >= 0"}
-    off = {"constraints": {"memory": "off"}}
-    plan = [
-        ("1", acme, task("run-1", "Average of CO(GT) in AirQualityUCI.csv", **checked), [AIR]),
-        ("2", acme, task("run-2", "Average of C6H6(GT) in AirQualityUCI.csv", **checked), [AIR]),
-        ("3", acme, task("run-3", "Average of C6H6(GT) in AirQualityUCI.csv", **checked, **off), [AIR]),
-        ("4", acme, task("run-4", REPORT), WINES),
-        ("5", acme, task("run-5", "Average of precipitation in seattle-weather.csv"), [DATA / "seattle-weather.csv"]),
-        ("6", fresh, task("run-6", "Average of CO(GT) in AirQualityUCI.csv"), [AIR]),
-    ]
-    found = {}
-    for number, tenant, given, files in plan:
-        await run(house, given, files, tenant)
-        found[number] = await told(house, given.task_id or "", tenant)
-    return found
+def story(house: House, stories: Stories) -> dict[str, list[Observed]]:
+    return stories(house)
 
 
 def test_run_1_learns_the_decimal_comma_and_the_sentinel_from_its_own_failures(
