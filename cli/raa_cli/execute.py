@@ -9,6 +9,7 @@ import typer
 
 from raa_client.errors import InputUnusable
 from raa_runtime.errors import Misconfigured, RaaError
+from raa_runtime.telemetry import configure_logging
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -24,6 +25,7 @@ class CommandFailed(RaaError):
 
 def execute(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
     """Run a command to its end; raises typer.Exit with 0, 1 for a failure or 2 for a mistake in its use."""
+    configure_logging("error")  # commands that run services choose for themselves
     try:
         code = asyncio.run(work()) or 0
     except (Misconfigured, InputUnusable) as problem:

@@ -46,7 +46,7 @@ def print_outcome(done: TaskDone, value: Any, lessons: Mapping[str, str]) -> Non
     """Print how a task ended, for people; `lessons` gives texts by id."""
     times = f"{done.attempts} attempt{'' if done.attempts == 1 else 's'}"
     if done.outcome == "succeeded":
-        print(f"{done.task_id} succeeded after {times}, {'checked' if done.checked else 'not checked by anybody'}")
+        print(f"{done.task_id} succeeded after {times}, {'checked' if done.checked else 'not checked'}")
         print(f"  result    {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     else:
         print(f"{done.task_id} {done.outcome.replace('_', ' ')} after {times}")

@@ -40,7 +40,7 @@ th { text-align: left; color: var(--soft); font-weight: 500; font-size: .8rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .9rem .4rem 0; vertical-align: top;
   overflow-wrap: anywhere; }
 tr:last-child td { border-bottom: 0; }
-td:first-child { white-space: nowrap; }
+td:first-child, td code { white-space: nowrap; }
 details { margin: .5rem 0 0; } summary { cursor: pointer; color: var(--accent); font-size: .9rem; }
 pre { background: var(--back); border: 1px solid var(--line); border-radius: 8px; padding: .8rem; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere; max-height: 28rem; }

@@ -47,7 +47,8 @@ class Stack:
     owns the folder, naming its pid.
     """
 
-    def __init__(self, data: Path, *, services: Sequence[str] | None = None, environment: Mapping[str, str] | None = None,
+    def __init__(self, data: Path, *, services: Sequence[str] | None = None,
+                 environment: Mapping[str, str] | None = None,
                  **overrides: Any) -> None:
         names = [part.name for part in PARTS]
         unknown = [name for name in services or () if name not in names]

@@ -190,7 +190,7 @@ class Timeline:
         after = max((observed.envelope.time - self._begin).total_seconds(), 0)
         line = line_of(observed.event)
         text = Text.assemble(
-            (f"{after:8.3f} s  ", SMALL), (f"{observed.envelope.type:<18}", "cyan"), (line.text, line.style)
+            (f"{after:8.3f} s  ", SMALL), (f"{observed.envelope.type:<20}", "cyan"), (line.text, line.style)
         )
         # Beside a terminal nobody knows the width: one event stays one line.
         if self._console.is_terminal:

@@ -71,7 +71,7 @@ async def run(
         try:
             output = await call(registry, name, arguments, workspace, _context(name))
         except ToolError as problem:
-            raise CommandFailed(f"{problem.code}: {problem}") from None
+            raise CommandFailed(str(problem)) from None
         written = _saved(workspace, save)
     if as_json:
         print_json({"tool": name, "output": output, "files": written})

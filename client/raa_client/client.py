@@ -144,8 +144,9 @@ class Client:
         """List the events of a task so far, in order; raises TaskUnknown when there are none."""
         events = await self._read(story_topics(self.deployment, self.tenant), task_id)
         if not events:
-            raise TaskUnknown(f"tenant {self.tenant!r} has no task {task_id!r} here; "
-                              "check the id, --data and --tenant, or submit it")
+            raise TaskUnknown(
+                f"tenant {self.tenant!r} has no task {task_id!r} here; check the id, --data and --tenant, or submit it"
+            )
         return events
 
     async def result(self, task_id: str, timeout_seconds: float | None = None) -> TaskDone:
@@ -165,8 +166,10 @@ class Client:
         except TimeoutError:
             status = _last(events, TaskStatus)
             state = status.state if status else "submitted"
-            raise DeadlineExceeded(f"{task_id} has not ended after {timeout_seconds:g} s (it was {state!r}); "
-                                   f"follow it with `raa watch {task_id}`") from None
+            raise DeadlineExceeded(
+                f"{task_id} has not ended after {timeout_seconds:g} s (it was {state!r}); "
+                f"follow it with `raa watch {task_id}`"
+            ) from None
 
     async def _done(self, task_id: str) -> TaskDone:
         topic = owned(self.deployment, topic_of(TaskDone).name)
@@ -180,8 +183,11 @@ class Client:
         """List what waits for a person, newest last."""
         events = [observed.event for observed in await self.history(task_id)]
         decided = {event.approval_id for event in events if isinstance(event, ApprovalDecided)}
-        return [event for event in events if isinstance(event, ApprovalRequested)
-                and event.approval_id not in decided and step in {None, event.step}]
+        return [
+            event
+            for event in events
+            if isinstance(event, ApprovalRequested) and event.approval_id not in decided and step in {None, event.step}
+        ]
 
     async def approval(self, task_id: str, step: str) -> ApprovalRequested:
         """Find the approval of a step that waits; raises NothingToDecide with those that do."""
@@ -233,8 +239,9 @@ class Client:
                 found += [observed] if observed else []
         return in_order(found)
 
-    async def _records(self, topics: Sequence[str], *, follow: bool,
-                       from_beginning: bool = True) -> AsyncGenerator[Observed, None]:
+    async def _records(
+        self, topics: Sequence[str], *, follow: bool, from_beginning: bool = True
+    ) -> AsyncGenerator[Observed, None]:
         async with reading(self.bus, topics, from_beginning=from_beginning, follow=follow) as records:
             async for record in records:
                 if observed := observe(record, self.deployment):
@@ -260,6 +267,3 @@ def _readable(path: Path, name: str) -> str:
         return workspace_name(name)
     except ValueError as problem:
         raise InputUnusable(f"{path}: {problem}") from None
-
-
-

@@ -56,13 +56,15 @@ class Observed:
 
 def story_topics(deployment: str, tenant: str) -> list[str]:
     """Name the topics that tell the story of a task: all but those an executor writes for executors."""
-    told = [owned(deployment, topic.name) for topic in TOPICS.values()
-            if topic.public or topic.readers != topic.writers]
+    told = [
+        owned(deployment, topic.name) for topic in TOPICS.values() if topic.public or topic.readers != topic.writers
+    ]
     return [*told, owned(deployment, tenant_topic(tenant, TaskCreated))]
 
 
-def observe(record: Record, deployment: str, *, tenant: str | None = None,
-            task_id: str | None = None) -> Observed | None:
+def observe(
+    record: Record, deployment: str, *, tenant: str | None = None, task_id: str | None = None
+) -> Observed | None:
     """Read a record; None if it is about another tenant or task, or is no event at all.
 
     What cannot be read here became, or becomes, a dead letter of those who had to handle it.
@@ -88,8 +90,9 @@ def observe(record: Record, deployment: str, *, tenant: str | None = None,
 
 
 @contextlib.asynccontextmanager
-async def reading(bus: Bus, topics: Sequence[str], *, from_beginning: bool,
-                  follow: bool) -> AsyncIterator[AsyncIterator[Record]]:
+async def reading(
+    bus: Bus, topics: Sequence[str], *, from_beginning: bool, follow: bool
+) -> AsyncIterator[AsyncIterator[Record]]:
     """Read topics as an observer, and let go of the bus as soon as the block is left."""
     records = bus.read(topics, from_beginning=from_beginning, follow=follow)
     try:

@@ -23,12 +23,21 @@ class Operator:
         """Name the key, as safety knows it."""
         return key_id(self.key.public_key())
 
-    def decide(self, asked: ApprovalRequested, verdict: Verdict, reason: str, *, deployment: str,
-               tenant: str) -> ApprovalDecided:
+    def decide(
+        self, asked: ApprovalRequested, verdict: Verdict, reason: str, *, deployment: str, tenant: str
+    ) -> ApprovalDecided:
         """Sign a decision over exactly the action that was asked about."""
         unsigned = ApprovalDecided(
-            task_id=asked.task_id, plan_version=asked.plan_version, step=asked.step, approval_id=asked.approval_id,
-            args_hash=asked.args_hash, verdict=verdict, decided_by=self.key_id, reason=reason, signature="")
+            task_id=asked.task_id,
+            plan_version=asked.plan_version,
+            step=asked.step,
+            approval_id=asked.approval_id,
+            args_hash=asked.args_hash,
+            verdict=verdict,
+            decided_by=self.key_id,
+            reason=reason,
+            signature="",
+        )
         signature = self.key.sign(canonical_bytes(unsigned.signed_content(deployment, tenant)))
         return unsigned.model_copy(update={"signature": base64.b64encode(signature).decode()})
 

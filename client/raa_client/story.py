@@ -197,40 +197,60 @@ def _step(step: Step, done: StepDone | None, *, running: bool) -> StepStory:
     if done is None:
         return StepStory(step.id, step.tool, step.args, needs, "running" if running else "planned")
     problem = done.error
-    return StepStory(step.id, step.tool, step.args, needs, done.outcome, done.attempt, done.usage.duration_ms,
-                     problem.message if problem else None, problem.code if problem else None,
-                     done.output_ref or done.output)
+    return StepStory(
+        step.id,
+        step.tool,
+        step.args,
+        needs,
+        done.outcome,
+        done.attempt,
+        done.usage.duration_ms,
+        problem.message if problem else None,
+        problem.code if problem else None,
+        done.output_ref or done.output,
+    )
 
 
 def _lesson(identity: str, lesson: Lesson | None) -> LessonStory:
     if lesson is None:
         return LessonStory(identity, None)
-    evidence = [*(f"failed at {step}" for step in lesson.evidence.failed),
-                *(f"held at {step}" for step in lesson.evidence.fixed)]
+    evidence = [
+        *(f"failed at {step}" for step in lesson.evidence.failed),
+        *(f"held at {step}" for step in lesson.evidence.fixed),
+    ]
     return LessonStory(identity, lesson.text, lesson.scope.tool, lesson.then, evidence)
 
 
 def _hypothesis(item: Hypothesis) -> str:
-    what = "look at the values of" if item.kind == "inspect_values" else "change how it reads"
-    about = ", ".join(item.columns) or "the input"
-    return f"{what} {about}{f' in {item.file}' if item.file else ''}"
+    where = f" in {item.file}" if item.file else ""
+    if item.kind == "inspect_values":
+        return f"look at the values of {', '.join(item.columns) or 'the input'}{where}"
+    change = json.dumps(item.then, ensure_ascii=False) if item.then else "other arguments"
+    return f"call {item.tool} with {change}"
 
 
-def _why(plan: Plan, rejected: Sequence[PlanRejected], settled: Sequence[StepDone],
-         reflected: ReflectionDone | None) -> str:
+def _why(
+    plan: Plan, rejected: Sequence[PlanRejected], settled: Sequence[StepDone], reflected: ReflectionDone | None
+) -> str:
     if rejected:
         return "safety rejected the plan: " + "; ".join(finding.message for finding in rejected[-1].findings)
-    failures = [f"step {done.step} {done.outcome.replace('_', ' ')}"
-                + (f": {done.error.code}, {done.error.message}" if done.error else "")
-                for done in settled if done.outcome in {"failed", "outcome_unknown", "cancelled"}]
+    failures = [
+        f"step {done.step} {done.outcome.replace('_', ' ')}"
+        + (f": {done.error.code}, {done.error.message}" if done.error else "")
+        for done in settled
+        if done.outcome in {"failed", "outcome_unknown", "cancelled"}
+    ]
     if failures:
         return "; ".join(failures)
     if reflected is None:
         return "not judged yet" if len(settled) == len(plan.steps) else "not ended yet"
     if reflected.check is not None:
         return check_sentence(reflected.check)
-    return "every step succeeded; there is no success check, so nobody checked the value" \
-        if reflected.verdict == "accept" else reflected.reason
+    return (
+        "every step succeeded; there is no success check, so nobody checked the value"
+        if reflected.verdict == "accept"
+        else reflected.reason
+    )
 
 
 def check_sentence(report: CheckReport) -> str:
@@ -249,8 +269,11 @@ def _decision(event: Event) -> tuple[str, str, str] | None:
         case PlanReady():
             asked = [step.id for step in event.plan.steps if step.id not in event.grants]
             why = f"{len(event.grants)} of {len(event.plan.steps)} steps granted"
-            return (f"plan {event.plan.version}", "verified",
-                    why + (f"; asked when their arguments are known: {', '.join(asked)}" if asked else ""))
+            return (
+                f"plan {event.plan.version}",
+                "verified",
+                why + (f"; asked when their arguments are known: {', '.join(asked)}" if asked else ""),
+            )
         case PlanRejected():
             return f"plan {event.plan_version}", "rejected", "; ".join(item.message for item in event.findings)
         case ActionProposed():

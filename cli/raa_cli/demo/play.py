@@ -48,7 +48,7 @@ async def demo(*, seed: int | None, model: str | None, data: Path | None, log_le
     overrides = stack_overrides(folder, model=model)
     async with Stack(folder, environment=_environment(), drain_seconds=OWN_DRAIN_SECONDS, **overrides) as stack:
         await stack.ready()
-        stage = _Stage(stack, console, folder, "default" if data is None else f"demo-{uuid4().hex[:8]}")
+        stage = Stage(stack, console, folder, "default" if data is None else f"demo-{uuid4().hex[:8]}")
         verdicts = [await stage.play(scenario, run) for run in scenario.runs]
         known = await stage.known()
     _report(console, verdicts, known, stage, model)
@@ -64,7 +64,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-class _Stage:
+class Stage:
     """The stack the runs are played on, with one tenant that remembers and others that are fresh."""
 
     def __init__(self, stack: Stack, console: Console, folder: Path, tenant: str) -> None:
@@ -121,7 +121,7 @@ def _banner(console: Console, model: str | None, seed: int | None, folder: Path)
     console.print(Panel(f"{about}\non {files}, in {folder}", title=_label(model), style="yellow", expand=False))
 
 
-def _report(console: Console, verdicts: Sequence[Verdict], known: Sequence[KnownLesson], stage: _Stage,
+def _report(console: Console, verdicts: Sequence[Verdict], known: Sequence[KnownLesson], stage: Stage,
             model: str | None) -> None:  # fmt: skip
     console.rule("against the truth, computed from the files in plain Python", align="left", style="dim")
     console.print(_table(verdicts, model))
@@ -159,7 +159,7 @@ def _table(verdicts: Sequence[Verdict], model: str | None) -> Table:
     return table
 
 
-def _report_json(verdicts: Sequence[Verdict], known: Sequence[KnownLesson], stage: _Stage, model: str | None) -> None:
+def _report_json(verdicts: Sequence[Verdict], known: Sequence[KnownLesson], stage: Stage, model: str | None) -> None:
     lessons: list[dict[str, Any]] = [lesson.model_dump(mode="json") for lesson in known]
     print_json({"policy": model or "simulated", "right": all(verdict.right for verdict in verdicts),
                 "runs": [verdict.to_json() for verdict in verdicts], "lessons": lessons, "page": str(stage.page),
