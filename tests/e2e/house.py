@@ -6,6 +6,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -24,6 +25,7 @@ class House:
         self.folder, self.settings = folder, settings
         self.processes: dict[str, Server] = {}
         self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
+        self._told_before: dict[str, int] = {}
 
     def define(self, name: str, command: list[str], environment: Mapping[str, str], port: int | None = None) -> None:
         """Say how a process is started; `port` is where it answers."""
@@ -37,23 +39,29 @@ class House:
             command, environment = self._commands[name]
             clean = ["env", "-i", *(f"{key}={value}" for key, value in environment.items()), *command]
             port = environment.get("RAA_HTTP_PORT")
+            self._told_before[name] = len(self.log(name))
             self.processes[name] = launch(clean, address=f"{_HOST}:{port}" if port else "", folder=self.folder / name)
 
     def wait(self, *names: str) -> None:
         """Wait until processes (all, unless named) are ready; raises BackendFailed with the log of one that is not."""
         for name in names or self.processes:
             server = self.processes[name]
-            wait_for(lambda server=server: self._ready(server), server)  # type: ignore[misc]
+            wait_for(partial(self._ready, name), server)
 
     def start(self, *names: str) -> None:
         """Start processes and wait for them."""
         self.launch(*names)
         self.wait(*names)
 
-    def _ready(self, server: Server) -> bool:
-        if server.address:
-            return get(f"{server.address}/readyz")[0] == 200
-        return "ready in" in (server.folder / "server.log").read_text().rpartition(_BEGIN)[2]
+    def _ready(self, name: str) -> bool:
+        if address := self.processes[name].address:
+            return get(f"{address}/readyz")[0] == 200
+        return "ready in" in self.log(name)[self._told_before[name]:]
+
+    def log(self, name: str) -> str:
+        """Give what a process printed, over all its starts."""
+        file = self.folder / name / "server.log"
+        return file.read_text() if file.exists() else ""
 
     def kill(self, *names: str) -> None:
         """End processes as a power cut would."""
@@ -75,11 +83,7 @@ class House:
 
     def logs(self) -> str:
         """Give the end of what every process printed, for a failed assertion."""
-        return "\n".join(f"--- {name}\n{(server.folder / 'server.log').read_text()[-4000:]}"
-                         for name, server in self.processes.items())
-
-
-_BEGIN = "- begin -\n"
+        return "\n".join(f"--- {name}\n{self.log(name)[-4000:]}" for name in self.processes)
 
 
 @contextmanager
@@ -97,7 +101,7 @@ def all_in_one(folder: Path, **environment: str) -> House:
     house = House(folder / "logs", ServiceSettings.from_env({}, data=folder))
     variables = {f"RAA_{name.upper()}": value for name, value in environment.items()}
     up = [sys.executable, "-m", "raa_cli", "up", "--data", str(folder), "--log-level", "warning"]
-    house.define("raa", ["sh", "-c", f'printf "%s" "$0"; exec "$@"', _BEGIN, *up], variables)
+    house.define("raa", up, variables)
     return house
 
 
