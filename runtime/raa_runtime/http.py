@@ -14,6 +14,8 @@ from raa_runtime.telemetry import Metrics
 
 Ping = Callable[[], Awaitable[None]]
 PING_SECONDS = 2.5
+# Longer than our clients keep an idle connection (15 s), or they would send on one that is just being closed.
+KEEP_ALIVE_SECONDS = 75
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -46,7 +48,8 @@ class HttpServer:
         if routes is not None:
             app.include_router(routes)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none",
-                                timeout_graceful_shutdown=2, server_header=False, date_header=False)
+                                timeout_graceful_shutdown=2, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                                server_header=False, date_header=False)
         self.app = app
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None
