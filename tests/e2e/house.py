@@ -71,11 +71,14 @@ class House:
             self.processes[name].process.wait()
 
     def stop(self) -> None:
-        """Ask all to end, together, and wait."""
-        for server in self.processes.values():
+        """Ask all to end, together, and wait; raises AssertionError if one had to be killed or failed."""
+        running = {name: server for name, server in self.processes.items() if server.process.poll() is None}
+        for server in running.values():
             server.process.terminate()
-        for server in self.processes.values():
+        for server in running.values():
             server.stop()
+        failed = {name: server.process.returncode for name, server in running.items() if server.process.returncode}
+        assert not failed, f"ended badly: {failed}\n{self.logs()}"
 
     def alive(self) -> bool:
         """Say whether no process has ended by itself."""
