@@ -12,7 +12,7 @@ ROWS: Final = 900
 CHECK: Final = "result >= 0"
 _SYLLABLES: Final = ("ba", "do", "fe", "gi", "ka", "lu", "mo", "ne", "pi", "ra", "so", "tu", "ve", "xo", "za")
 _DELIMITERS: Final = (";", "\t", "|")
-_SENTINELS: Final = (-99, -200, -777, -999, -9999)
+_SENTINELS: Final = (-99, -250, -777, -999, -9999)
 _POINT_EVERY: Final = 5
 
 

@@ -17,7 +17,7 @@ from raa_client.operator import operator_of
 from raa_client.story import fold_story
 from raa_runtime.blobs import open_blobs
 from raa_runtime.bus.embedded import EmbeddedBus
-from raa_runtime.bus.port import Message
+from raa_runtime.bus.port import Message, Record
 from raa_runtime.errors import DeadlineExceeded
 from raa_runtime.service import topic_specs
 from raa_runtime.settings import ServiceSettings
@@ -84,7 +84,7 @@ async def test_following_reads_all_when_its_reading_began_too_late(tmp_path: Pat
         class Late(EmbeddedBus):
             """A bus that finds its end only when told."""
 
-        async def read(topics, *, from_beginning, follow):
+        async def read(topics: list[str], *, from_beginning: bool, follow: bool) -> AsyncIterator[Record]:
             if not from_beginning:
                 await began.wait()
             async for record in client.bus.read(topics, from_beginning=from_beginning, follow=follow):

@@ -81,8 +81,9 @@ def succeeded(version: int, step: str, output: Any, *, last: bool = True) -> Ste
                     result=output if last else None)  # fmt: skip
 
 
-def reflection(version: int, verdict: Any, *, check: CheckReport | None = None, lessons: Sequence[Lesson] = ()
-               ) -> ReflectionDone:  # fmt: skip
+def reflection(
+    version: int, verdict: Any, *, check: CheckReport | None = None, lessons: Sequence[Lesson] = ()
+) -> ReflectionDone:
     return ReflectionDone(
         task_id=TASK, plan_version=version, verdict=verdict, reason="because", checked=check is not None, check=check,
         label=Label(value=1, source="checker", confidence=1), lessons=list(lessons),
@@ -96,8 +97,8 @@ def recovery() -> list[Event]:
     profile = Step(id="profile", tool="table.profile", args={"table": {"file": "a.csv"}})
     informed = Step(id="mean", tool="table.query", args={"missing": {"ref": "profile", "path": "/suspects"}})
     first, second = proposed(plan(1, mean), 1), proposed(plan(2, mean), 2)
-    third = proposed(plan(3, profile, informed, lessons=["les_0"]), 2,
-                     [Hypothesis(kind="inspect_values", tool="table.profile", file="a.csv", columns=["x"])])  # fmt: skip
+    look = Hypothesis(kind="inspect_values", tool="table.profile", file="a.csv", columns=["x"])
+    third = proposed(plan(3, profile, informed, lessons=["les_0"]), 2, [look])
     holds = CheckReport(check="result >= 0", value=True)
     return [
         TaskCreated(task_id=TASK, goal="a mean", success_check="result >= 0"),
