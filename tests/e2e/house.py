@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from tests.backends.process import Server, free_port, launch, wait_for
 
 SERVICES = ("executor", "safety", "memory", "router", "reflector", "planner")
 _HOST = "http://127.0.0.1"
+_STOP_SECONDS = 20.0
 
 
 class House:
@@ -76,7 +78,7 @@ class House:
         for server in running.values():
             server.process.terminate()
         for server in running.values():
-            server.stop()
+            _wait_or_kill(server)
         failed = {name: server.process.returncode for name, server in running.items() if server.process.returncode}
         assert not failed, f"ended badly: {failed}\n{self.logs()}"
 
@@ -87,6 +89,14 @@ class House:
     def logs(self) -> str:
         """Give the end of what every process printed, for a failed assertion."""
         return "\n".join(f"--- {name}\n{self.log(name)[-4000:]}" for name in self.processes)
+
+
+def _wait_or_kill(server: Server) -> None:
+    # A second signal would tell it not to wait for its work.
+    try:
+        server.process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 @contextmanager
