@@ -1,6 +1,7 @@
 """Write every file that follows from declarations in the code; `make docs` runs it, a test compares."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -63,6 +64,7 @@ stops the start, and the message names the nearest that exists (`RAA_TEST_…` i
 by commas, objects are JSON, durations are seconds. An empty variable counts as not set. Under `raa up` all services
 read the same environment, and the services' addresses and ports are filled in.
 """
+_LINKED: Final = re.compile(r"\[\w+\]\(#\w+\)\*")
 _LISTS: Final = (list, tuple, set, frozenset)
 
 
@@ -106,8 +108,8 @@ def _events_head() -> Iterator[str]:
         )
     yield ""
     yield (
-        "Public events change compatibly; the others may change between minor versions. Each service that reads "
-        "also writes a dead-letter topic, `<service>.dlq`, kept for 30 days."
+        "Public events change compatibly; the others may change between minor versions. Each service has "
+        "a dead-letter topic, `<service>.dlq`, kept for 30 days, also for events the bus refuses to take from it."
     )
 
 
@@ -264,10 +266,9 @@ def _service_settings(name: str, fields: dict[str, FieldInfo]) -> Iterator[str]:
 def _settings_table(fields: dict[str, FieldInfo]) -> Iterator[str]:
     yield from ("| variable | type | default | meaning |", "|---|---|---|---|")
     for name, field in fields.items():
-        default = _default_text(field)
+        default, kind = _default_text(field), _LINKED.sub("object", _type(field.annotation))
         yield (
-            f"| `{PREFIX}{name.upper()}` | {_type(field.annotation)} | {f'`{default}`' if default else ''} | "
-            f"{_cell(field.description)} |"
+            f"| `{PREFIX}{name.upper()}` | {kind} | {f'`{default}`' if default else ''} | {_cell(field.description)} |"
         )
 
 

@@ -1,9 +1,11 @@
 """One service: its parts put together, started, kept alive, drained."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from raa_runtime.activities import Activities, Run
@@ -17,23 +19,26 @@ from raa_runtime.intake import Intake
 from raa_runtime.lanes import Lanes
 from raa_runtime.liveness import Liveness
 from raa_runtime.platform import Platform
-from raa_runtime.scope import TenantScope
+from raa_runtime.scope import TenantScope, scope_of
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.aggregate import Aggregate, S
 from raa_runtime.state.codec import Kind, decode
-from raa_runtime.state.port import DocumentStore
+from raa_runtime.state.port import Document, DocumentStore
 from raa_runtime.telemetry import Metrics
 from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import Address, UnitOfWork
 from raa_runtime.wakes import CompletedHandler, Poller, TimerHandler
+from raa_runtime.watchdog import LOOK_SECONDS, Watchdog
 from raa_schemas.ids import owned
 from raa_schemas.tenants import IntakePolicy
-from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES, TOPICS, dead_letter_topic, topic_of
+from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES, SERVICES, TOPICS, dead_letter_topic, topic_of
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
 MOST_CLOCK_SKEW_SECONDS: Final = 2.0
+CLOSE_SECONDS: Final = 10.0
+MOST_WAKES_UNDER_WAY: Final = 2_000
 T = TypeVar("T")
 P = TypeVar("P")
 Observer = Callable[[Kind[Any], Unit[Any]], None]
@@ -66,20 +71,25 @@ class AggregateReader:
         self._store, self._kind = store, kind
 
     async def find(self, scope: TenantScope, aggregate: str) -> Aggregate[Any] | None:
-        """Load one, None if there is none."""
+        """Load one, None if there is none; raises NewerState for one that only a newer release can read."""
         document = await self._store.find(scope, self._kind.name, aggregate)
-        return decode(self._kind, document) if document else None
+        found = decode(self._kind, document) if document else None
+        if found and found.unreadable:
+            raise found.unreadable
+        return found
 
     async def newest(self, scope: TenantScope, mark: str, limit: int) -> list[Aggregate[Any]]:
-        """Load those with the highest values of a mark."""
-        documents = await self._store.newest(scope, self._kind.name, mark, limit)
-        return [decode(self._kind, document) for document in documents]
+        """Load those with the highest values of a mark, without those this release cannot read."""
+        return self._readable(await self._store.newest(scope, self._kind.name, mark, limit))
 
     async def scan(self, scope: TenantScope, mark: str, since: float | str | None = None,
                    limit: int = 100_000) -> list[Aggregate[Any]]:
-        """Load those with a mark, ascending, above `since` if given."""
-        documents = await self._store.scan(scope, self._kind.name, mark, since, limit)
-        return [decode(self._kind, document) for document in documents]
+        """Load those with a mark, ascending, above `since` if given, without those this release cannot read."""
+        return self._readable(await self._store.scan(scope, self._kind.name, mark, since, limit))
+
+    def _readable(self, documents: Sequence[Document]) -> list[Aggregate[Any]]:
+        found = (decode(self._kind, document) for document in documents)
+        return [aggregate for aggregate in found if not aggregate.unreadable]
 
 
 class Service:
@@ -100,7 +110,8 @@ class Service:
         self._phase = "starting"
         self._db = platform.open_store(name)
         self._liveness = Liveness(self._db, platform.clock, f"{name}@{settings.instance}", settings.lease_seconds)
-        self._lanes = Lanes()
+        self._lanes = Lanes(self._lane_failed)
+        self.stuck = asyncio.Event()
         self._watchers: dict[tuple[str, str], list[Callable[[Any], None]]] = {}
         self._dispatcher = self._make_dispatcher(on, does, timers, rejections, observers)
         self._consumer = self._make_consumer(on) if on else None
@@ -126,10 +137,14 @@ class Service:
             service=self.name, work=work, lanes=self._lanes, intake=Intake(settings.deployment, policy),
             settings=settings, kinds=self._kinds, on={topic_of(item.event).name: item for item in on},
             completed={do.name: do.completed for do in does}, timers=by_kind, dead=lambda: self._liveness.dead,
-            rejections=rejections, count=lambda topic, outcome: events.labels(topic, outcome).inc())
+            rejections=rejections, count=lambda topic, outcome: events.labels(topic, outcome).inc(),
+            settled=self._activities.settled)
 
     def _deliver(self, kind: str, aggregate: Aggregate[Any], done: Completed) -> None:
         self._dispatcher.deliver(kind, aggregate, done)
+
+    def _lane_failed(self, lane: str, problem: Exception) -> None:
+        self.log.critical("lane_failed", lane=lane, exc_info=problem, note="it is tried again until it succeeds")
 
     def _make_consumer(self, on: Sequence[On[Any]]) -> Consumer:
         topics = [owned(self.settings.deployment, topic_of(item.event).name) for item in on]
@@ -162,6 +177,7 @@ class Service:
         if self._consumer:
             await self._consumer.start()
             self._spawn("consumer", self._consumer.run)
+            self._spawn("watchdog", partial(self._watch, self._consumer))
         self._gauges()
         self._spawn("warm_up", self._warm_up)
 
@@ -198,12 +214,34 @@ class Service:
             for incarnation in self._liveness.dead:
                 if not await self._poller.reclaim({incarnation}):
                     await self._liveness.forget(incarnation)
+            for kind, aggregate in await self._poller.to_stop(self._liveness.incarnation):
+                await self._stop_own(kind, aggregate)
             await asyncio.sleep(self.settings.lease_seconds / 5)
 
+    async def _stop_own(self, kind: Kind[Any], aggregate: str) -> None:
+        """Stop what another process, which decides on this aggregate now, asks this one to stop."""
+        document = await self._db.find(scope_of(aggregate), kind.name, aggregate)
+        for activity in decode(kind, document).activities.values() if document else ():
+            if activity.stopping and activity.owner == self._liveness.incarnation:
+                self._activities.stop(kind.name, aggregate, activity.id)
+
     async def _keep_waking(self) -> None:
-        while True:
-            await self._poller.sweep()
+        while self._phase != "draining":
+            under_way = len(self._dispatcher.waking)
+            if under_way < MOST_WAKES_UNDER_WAY:
+                await self._poller.sweep(under_way)
             await self._poller.pause()
+
+    async def _watch(self, consumer: Consumer) -> None:
+        dog = Watchdog(lambda: consumer.settled, partial(_lag_of, consumer), self._answers,
+                       self.platform.clock.monotonic)
+        while not await dog.is_stuck():
+            await asyncio.sleep(LOOK_SECONDS)
+        self.log.critical("stuck", note="the lag grows and nothing is settled, though bus and store answer")
+        self.stuck.set()
+
+    async def _answers(self) -> bool:
+        return self._phase == "running" and not await self.http.missing()
 
     def _unready(self) -> dict[str, str]:
         missing = {} if self._phase == "running" else {"phase": self._phase}
@@ -234,30 +272,49 @@ class Service:
             await asyncio.sleep(0.05)
 
     async def drain(self) -> None:
-        """Stop in two phases: take nothing new; then finish what nobody may repeat, and hand over the rest."""
+        """Stop in two phases: take nothing new; then finish what nobody may repeat, and hand over the rest.
+
+        The first gives the partitions back at once, so that others go on with them. Takes `drain_seconds` and, with
+        bus and store away, some ten seconds more; what was not finished by then is finished by whoever takes over.
+        """
+        if self._phase in {"draining", "stopped"}:
+            return
         self._phase = "draining"
+        end = self.platform.clock.monotonic() + self.settings.drain_seconds
         if self._consumer:
             self._consumer.stop_taking()
-        if self._phase == "draining":
-            await self._activities.finish_unrepeatable(self.settings.drain_seconds)
+            await self._idle_lanes(end)
+            await self._close("consumer", self._consumer.close)
+        while self._activities.unrepeatable() and (left := end - self.platform.clock.monotonic()) > 0:
+            await self._activities.finish_unrepeatable(left)
+            await self._idle_lanes(end)
         await self._activities.abandon()
-        await self._finish_lanes()
+        await self._close("http", self.http.stop)
+        await self._idle_lanes(end)
+        await self._lanes.cancel()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._consumer:
-            await self._consumer.close()
-        await outcome_of(self._liveness.stop)
-        await self.http.stop()
-        await outcome_of(self._db.close)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        await self._close("lease", self._liveness.stop)
+        await self._close("store", self._db.close)
+        self._phase = "stopped"
         self.log.info("stopped")
 
-    async def _finish_lanes(self) -> None:
-        try:
-            async with asyncio.timeout(self.settings.drain_seconds):
+    async def _idle_lanes(self, end: float) -> None:
+        """Let the lanes run empty, until then; also past it they get a second for what is nearly done."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(1.0, end - self.platform.clock.monotonic())):
                 await self._lanes.idle()
-        except TimeoutError:
-            await self._lanes.cancel()
+
+    async def _close(self, name: str, close: Step) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await close()
+
+        problem = await outcome_of(bounded)
+        if isinstance(problem, Exception):
+            self.log.warning("not_closed", part=name, reason=f"{type(problem).__name__}: {problem}")
 
     # what its own parts ask for
 
@@ -300,6 +357,10 @@ class Service:
             look(unit.state)
 
 
+async def _lag_of(consumer: Consumer) -> int:
+    return sum((await consumer.subscription.lag()).values())
+
+
 def _reached(committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int],
              held: frozenset[TopicPartition]) -> bool:
     return all(committed.get(place, 0) >= end for place, end in ends.items() if place in held)
@@ -310,10 +371,9 @@ def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
     partitions, replication = settings.kafka_partitions, settings.kafka_replication
     specs = [TopicSpec(owned(settings.deployment, topic.name), partitions, replication, topic.retention,
                        topic.compacted, MAX_MESSAGE_BYTES) for topic in TOPICS.values()]
-    groups = sorted({reader for topic in TOPICS.values() for reader in topic.readers})
     specs += [TopicSpec(owned(settings.deployment, dead_letter_topic(group)), 1, replication, timedelta(days=30),
                         compacted=False, max_message_bytes=MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES)
-              for group in groups]
+              for group in SERVICES]
     return specs
 
 

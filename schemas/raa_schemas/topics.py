@@ -67,7 +67,7 @@ TOPICS: Final[dict[str, Topic]] = {
         Topic(ActionDecided, ("safety",), ("executor",), aggregate="step"),
         Topic(ApprovalRequested, ("safety",), ("planner",), public=True),
         Topic(ApprovalDecided, ("client",), ("safety", "planner"), public=True, retention=_CLIENT_WRITTEN),
-        Topic(ReflectionDone, ("reflector",), ("planner", "memory", "router"), public=True),
+        Topic(ReflectionDone, ("reflector",), ("planner", "memory"), public=True),
         Topic(TaskStatus, ("planner",), (), public=True, compacted=True),
         Topic(TaskDone, ("planner",), (), public=True),
         Topic(TaskStalled, ("planner", "safety", "executor", "reflector"), ("planner",)),

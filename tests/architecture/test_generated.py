@@ -1,5 +1,6 @@
 """What is generated equals its declarations, and everything about an event derives from one name."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from docs import generate
 from raa_schemas.event import Event
 from raa_schemas.settings import VARIABLES
 from raa_schemas.topics import SERVICES, TOPICS
-from tests.source_tree import ROOT, product_modules
+from tests.source_tree import ROOT, parsed, product_modules
 
 DOCUMENTS = generate.documents()
 EVENTS = [topic.event for topic in TOPICS.values()]
@@ -62,6 +63,17 @@ def test_only_services_and_the_client_write_and_only_services_read() -> None:
         assert set(topic.writers) <= {*SERVICES, "client"}, topic.name
         assert set(topic.readers) <= set(SERVICES), topic.name
         assert topic.writers, topic.name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_reads_the_topics_that_declare_it_as_reader(service: str) -> None:
+    root = parsed(ROOT / "services" / service / f"raa_{service}" / "app.py")
+    handled = {
+        ast.unparse(call.args[0])
+        for call in ast.walk(root)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "On"
+    }
+    assert handled == {topic.event.__name__ for topic in TOPICS.values() if service in topic.readers}
 
 
 def test_what_a_client_writes_is_kept_longer_than_events_may_create_aggregates() -> None:
