@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
@@ -18,11 +18,12 @@ from raa_router.domain.request import MAX_REQUEST_BYTES, ChatRequest
 from raa_router.metrics import RouterMetrics
 from raa_runtime.clock import Clock
 from raa_runtime.errors import PermanentError, TransientError
+from raa_runtime.scope import TenantScope
 from raa_runtime.service import Service
 from raa_schemas.canonical import digest, digest_bytes
 from raa_schemas.errors import CODES, ErrorInfo
 from raa_schemas.event import parse_instant
-from raa_schemas.ids import DEFAULT_TENANT, is_task_id, is_tenant_id
+from raa_schemas.ids import DEFAULT_TENANT, TenantId, is_task_id, is_tenant_id
 
 _LOOK_SECONDS: Final = 2.0  # an answer written by another instance is only seen by looking again
 _STATUS: Final = {"rate_limited": 429, "budget_exhausted": 402, "conflict": 409, "too_large": 413, "unknown_model": 404}
@@ -57,6 +58,18 @@ class Context:
     seconds: float
 
 
+class AnswerCache(Protocol):
+    """Answers that the store holds too; it may forget any of them, and never raises for being away."""
+
+    async def find(self, scope: TenantScope, key: str, digest: str) -> Answer | None:
+        """Give the answer to the request of this digest, None if it is not here."""
+        ...
+
+    async def put(self, scope: TenantScope, key: str, digest: str, answer: Answer) -> None:
+        """Keep an answer."""
+        ...
+
+
 class ChatDesk:
     """Serves one request: chooses models, reserves money, starts or joins the call, waits for its end."""
 
@@ -69,6 +82,7 @@ class ChatDesk:
         *,
         request_seconds: float,
         refuse_unpriced: bool,
+        cache: AnswerCache | None = None,
     ) -> None:
         self._service = service
         self._catalogue = catalogue
@@ -76,17 +90,31 @@ class ChatDesk:
         self._metrics = metrics
         self._request_seconds = request_seconds
         self._refuse_unpriced = refuse_unpriced
+        self._cache = cache
 
     async def serve(self, request: ChatRequest, context: Context) -> dict[str, Any] | ErrorInfo:
         """Return the completion, or what went wrong; the same key and request get the same answer."""
         asked = self._asked(request, context)
         aggregate = f"{context.tenant}/{digest_bytes(context.key.encode()).removeprefix('sha256:')[:40]}"
-        settled, standing = await self._settled(aggregate, asked, context.seconds)
+        settled, standing = await self._found_or_settled(aggregate, asked, context)
         self._metrics.requests.labels(standing if isinstance(settled, Answer) else "failed").inc()
         if isinstance(settled, ErrorInfo):
             return settled
         name, now = f"chatcmpl-{aggregate.partition('/')[2]}", int(self._clock.now().timestamp())
         return completion(settled, name, asked.digest, now, cached=standing == "replayed")
+
+    async def _found_or_settled(
+        self, aggregate: str, asked: Asked, context: Context
+    ) -> tuple[Answer | ErrorInfo, Standing]:
+        if self._cache is None:
+            return await self._settled(aggregate, asked, context.seconds)
+        scope = TenantScope(TenantId(context.tenant))
+        if (answer := await self._cache.find(scope, aggregate, asked.digest)) is not None:
+            return answer, "replayed"
+        settled, standing = await self._settled(aggregate, asked, context.seconds)
+        if isinstance(settled, Answer):
+            await self._cache.put(scope, aggregate, asked.digest, settled)
+        return settled, standing
 
     async def _settled(self, aggregate: str, asked: Asked, seconds: float) -> tuple[Answer | ErrorInfo, Standing]:
         """Wait for the end of the call, and say how the request stood when it came."""

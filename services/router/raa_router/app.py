@@ -6,6 +6,7 @@ from functools import partial
 
 from raa_router import api, handlers
 from raa_router.activities import Completion
+from raa_router.adapters.answer_cache import KeyValueAnswers
 from raa_router.adapters.litellm_model import LitellmModel
 from raa_router.adapters.model_file import read_models
 from raa_router.adapters.offline_model import OfflineModel
@@ -37,11 +38,14 @@ def build(settings: RouterSettings, platform: Platform, clients: Mapping[str, Mo
     retention = timedelta(seconds=settings.answer_retention_seconds)
     complete = Completion(catalogue, clients, counts, settings.retry_seconds)
 
+    # without Redis the cache would only hold in memory what the store next to it holds
+    cache = KeyValueAnswers(platform.kv, retention, platform.logger("router")) if settings.redis_url else None
+
     def itself() -> Service:
         return service
 
     desk = api.ChatDesk(itself, catalogue, platform.clock, counts, request_seconds=settings.request_seconds,
-                        refuse_unpriced=settings.unpriced == "refuse")  # fmt: skip
+                        refuse_unpriced=settings.unpriced == "refuse", cache=cache)  # fmt: skip
     service = Service(
         "router", settings, platform, kinds=[CHAT], metrics=metrics,
         does=[Does(COMPLETE, CHAT, complete, partial(handlers.on_completed, retention=retention))],

@@ -398,3 +398,28 @@ async def test_requests_without_a_key_are_each_answered(data_folder: Path) -> No
     async with Endpoint(reply()).serve() as endpoint, router(data_folder, endpoint) as service:
         assert [(await ask(service, key=None))[0] for _ in range(2)] == [200, 200]
         assert len(endpoint.seen) == 2
+
+
+async def test_with_redis_a_replay_needs_no_look_into_the_store_and_survives_its_loss(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with Endpoint(reply()).serve() as endpoint:
+        settings = {"openai_base_url": endpoint.url, "redis_url": redis_url, "deployment": f"t{time.time_ns()}"[:20]}
+        async with running(build, RouterSettings, tmp_path, **settings) as router:
+            first = await ask(router, key="k1")
+            again = await ask(router, key="k1")
+            other = await ask(router, {"messages": [{"role": "user", "content": "another"}]}, key="k1")
+    assert len(endpoint.seen) == 1
+    assert (first[0], again[0], other[0]) == (200, 200, 409)
+    assert again[1]["raa"]["cached"] is True
+    assert again[1]["choices"] == first[1]["choices"]
+
+
+async def test_an_answer_cache_that_is_away_only_costs_the_look(tmp_path: Path) -> None:
+    async with Endpoint(reply()).serve() as endpoint:
+        settings = {"openai_base_url": endpoint.url, "redis_url": "redis://127.0.0.1:1/0"}
+        async with running(build, RouterSettings, tmp_path, **settings) as router:
+            first = await ask(router, key="k1")
+            again = await ask(router, key="k1")
+    assert (first[0], again[0]) == (200, 200)
+    assert len(endpoint.seen) == 1
