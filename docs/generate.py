@@ -288,8 +288,12 @@ def _default_text(field: FieldInfo) -> str:
 
 def env_example() -> str:
     """Write `.env.example`: every setting once, commented out, with its default."""
-    lines = ["# Settings with their defaults; docs/settings.md says more. " + NOTE, "# cp .env.example .env"]
+    lines = [
+        "# Settings with their defaults; docs/settings.md says more. " + NOTE,
+        "# cp .env.example .env; set -a; . ./.env; set +a",
+    ]
     seen: set[str] = set()
+    read_by = _readers()
     groups = {"every service": dict(ServiceSettings.model_fields)}
     groups |= {name: _own(settings) for name, settings in sorted(settings_classes().items())}
     for title, fields in groups.items():
@@ -297,8 +301,18 @@ def env_example() -> str:
         seen |= fresh.keys()
         lines += ["", f"# --- {title}"] if fresh else []
         for name, field in fresh.items():
-            lines += [f"# {field.description}", f"#{PREFIX}{name.upper()}={_default_text(field)}"]
+            shared = f" (read by {', '.join(read_by[name])})" if len(read_by.get(name, ())) > 1 else ""
+            lines += [f"# {field.description}{shared}", f"#{PREFIX}{name.upper()}={_default_text(field)}"]
     return "\n".join([*lines, ""])
+
+
+def _readers() -> dict[str, list[str]]:
+    """Name the services that read each setting which is not one of every service."""
+    found: dict[str, list[str]] = {}
+    for service, settings in sorted(settings_classes().items()):
+        for name in _own(settings):
+            found.setdefault(name, []).append(service)
+    return found
 
 
 def variables_module() -> str:

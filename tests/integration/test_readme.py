@@ -1,4 +1,4 @@
-"""Every code block of the README runs as it is written, and prints what the README says it prints."""
+"""Every code block of the README and of the page about own services runs as written and prints what it promises."""
 
 import json
 import os
@@ -20,6 +20,7 @@ from tests.integration.readme_blocks import Block, missing_lines, sections
 from tests.source_tree import ROOT
 
 README = sections(ROOT / "README.md")
+OWN_SERVICE = sections(ROOT / "docs" / "your-own-service.md")
 BLOCK_SECONDS = 120
 READY_SECONDS = 60
 
@@ -37,10 +38,10 @@ class Reader:
         self._exports.touch()
         self._stacks: list[subprocess.Popen[str]] = []
 
-    def follow(self, section: str) -> None:
-        """Run the blocks of a section in order, and compare what they print."""
+    def follow(self, blocks: list[Block]) -> None:
+        """Run the blocks in order, and compare what they print."""
         printed = ""
-        for block in README[section]:
+        for block in blocks:
             if block.language in {"python", "json"}:
                 (self.folder / block.label).write_text(block.text)
             elif block.label == "up":
@@ -49,7 +50,7 @@ class Reader:
                 printed = self._run(block)
             elif block.language == "text":
                 missing = missing_lines(block.text, printed)
-                assert not missing, f"the README promises {missing}; printed was:\n{printed}"
+                assert not missing, f"the page promises {missing}; printed was:\n{printed}"
 
     def _script(self, block: Block) -> list[str]:
         return ["bash", "-euo", "pipefail", "-c", f". ./.exports\n{block.text}\nexport -p > .exports"]
@@ -111,14 +112,14 @@ def test_every_block_that_could_run_is_run():
 
 def test_ones_own_first_task(data_folder: Path):
     with reader(data_folder) as somebody:
-        somebody.follow("Your first task")
+        somebody.follow(README["Your first task"])
         page = (data_folder / "wines.html").read_text()
         assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page), "the page loads something"
 
 
 def test_ones_own_tool(data_folder: Path):
     with reader(data_folder) as somebody:
-        somebody.follow("Your own tool")
+        somebody.follow(README["Your own tool"])
 
 
 def test_what_nobody_could_know_is_as_the_honest_limits_say(data_folder: Path):
@@ -170,10 +171,20 @@ def endpoint() -> Iterator[str]:
 
 def test_ones_own_model(data_folder: Path, endpoint: str):
     with reader(data_folder, OPENAI_BASE_URL=endpoint) as somebody:
-        somebody.follow("Your own model")
+        somebody.follow(README["Your own model"])
 
 
 @pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")
 def test_ones_own_kafka_producer(data_folder: Path, kafka: str):
     with reader(data_folder, RAA_KAFKA_BOOTSTRAP=kafka) as somebody:
-        somebody.follow("Your own Kafka producer")
+        somebody.follow(README["Your own Kafka producer"])
+
+
+def test_ones_own_python_program(data_folder: Path):
+    with reader(data_folder) as somebody:
+        somebody.follow(OWN_SERVICE["From Python"])
+
+
+def test_ones_own_faststream_service(data_folder: Path, kafka: str):
+    with reader(data_folder, RAA_KAFKA_BOOTSTRAP=kafka) as somebody:
+        somebody.follow(OWN_SERVICE["With FastStream"])
