@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from raa_runtime.bus.port import Bus, Record, Subscription, TopicPartition
+from raa_runtime.bus.port import Bus, Record, Subscription, TopicPartition, UndecodableBatch
 from raa_runtime.clock import Clock
 from raa_runtime.errors import TransientError
+from raa_runtime.guard import result_of
 from raa_runtime.intake import Addressed, Intake
 from raa_runtime.lanes import Lanes
 from raa_runtime.telemetry import Logger
@@ -40,6 +41,7 @@ class Consumer:
         self._since_commit = 0
         self._committed_at = 0.0
         self.in_flight = 0
+        self.settled = 0
 
     async def start(self) -> None:
         """Join the group."""
@@ -62,6 +64,9 @@ class Consumer:
         while self._taking:
             try:
                 records = await self.subscription.poll(_POLL_RECORDS, _POLL_SECONDS)
+            except UndecodableBatch as broken:
+                await self._step_over(broken)
+                continue
             except TransientError as problem:
                 self._log.warning("poll_failed", reason=str(problem))
                 await asyncio.sleep(1.0)
@@ -79,18 +84,39 @@ class Consumer:
             return
         mark.take(record.offset)
         self.in_flight += 1
-        try:
-            addressed = self._intake.address(record)
-        except InvalidEventError as problem:
-            at, why = self._clock.now(), problem
-            self._put(f"poison {record.topic} {record.partition}", record, mark, lambda: self._poison(record, why, at))
+        # whatever a record makes its reader raise is the record's fault; a raise here would lose those behind it
+        addressed = result_of(lambda: self._intake.address(record))
+        if isinstance(addressed, Exception):
+            self._put_poison(record, mark, addressed)
         else:
-            self._put(self._lane_of(addressed), record, mark, lambda: self._handle(addressed))
+            read = addressed
+            self._put(self._lane_of(read), record, mark, lambda: self._handle(read))
+
+    def _put_poison(self, record: Record, mark: Watermark, problem: Exception) -> None:
+        at = self._clock.now()
+        why = problem if isinstance(problem, InvalidEventError) else InvalidEventError(f"cannot be read: {problem!r}")
+        self._put(f"poison {record.topic} {record.partition}", record, mark, lambda: self._poison(record, why, at))
+
+    async def _step_over(self, broken: UndecodableBatch) -> None:
+        """Go on behind a batch nobody can decode, with one dead letter that names its offsets."""
+        last = Record(broken.place.topic, broken.place.partition, broken.next_offset - 1, self._clock.now(), None, None,
+                      ())
+        try:
+            await self.subscription.skip(broken.place, broken.next_offset)
+        except TransientError as problem:
+            self._log.info("skip_failed", reason=str(problem), note="another member has the partition now")
+            await asyncio.sleep(1.0)
+            return
+        if mark := self._marks.get(broken.place):
+            mark.take(last.offset)
+            self.in_flight += 1
+            self._put_poison(last, mark, InvalidEventError(str(broken)))
 
     def _put(self, lane: str, record: Record, mark: Watermark, work: Callable[[], Awaitable[None]]) -> None:
         async def item() -> None:
             await work()
             self.in_flight -= 1
+            self.settled += 1
             self._since_commit += 1
             mark.settle(record.offset)
             self._flow()
@@ -139,8 +165,10 @@ class Consumer:
         """Start anew with these."""
         for place in places:
             self._marks[place] = Watermark()
-        if self._subscription is not None and self._paused:
-            self._subscription.pause(places)
+        if self._subscription is None:
+            return
+        # what was paused when it was taken away must not stay so for ever
+        (self._subscription.pause if self._paused else self._subscription.resume)(places)
 
     def stop_taking(self) -> None:
         """Take no further records."""

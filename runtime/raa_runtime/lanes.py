@@ -3,16 +3,27 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final
+
+from raa_runtime.guard import outcome_of
 
 Item = Callable[[], Awaitable[None]]
+Report = Callable[[str, Exception], None]
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
 class Lanes:
-    """Run items of one lane one after another. Items must not raise: the policy that puts them in decides on errors."""
+    """Run items of one lane one after another.
 
-    def __init__(self) -> None:
+    Items should not raise: the policy that puts them in decides on errors. One that does is reported and stays at the
+    head of its lane until it succeeds, because whoever put it in counts on its end.
+    """
+
+    def __init__(self, report: Report = lambda *_: None) -> None:
         self._queues: dict[str, deque[Item]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._report = report
 
     def put(self, lane: str, item: Item) -> None:
         """Append an item to a lane; an idle lane starts at once."""
@@ -27,9 +38,16 @@ class Lanes:
 
     async def _run(self, lane: str) -> None:
         queue = self._queues[lane]
+        pause = FIRST_PAUSE_SECONDS
         try:
             while queue:
-                await queue[0]()
+                problem = await outcome_of(queue[0])
+                if isinstance(problem, Exception):
+                    self._report(lane, problem)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                    continue
+                pause = FIRST_PAUSE_SECONDS
                 queue.popleft()
         finally:
             del self._queues[lane]
@@ -43,8 +61,9 @@ class Lanes:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def cancel(self) -> None:
-        """Stop all lanes where they are."""
+    async def cancel(self, timeout_seconds: float = 5.0) -> None:
+        """Stop all lanes where they are; waits no longer than this for one that does not let go."""
         for task in self._tasks:
             task.cancel()
-        await self.idle()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_seconds)
