@@ -6,16 +6,24 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from time import monotonic
+from typing import Final, TypeVar
 
 from raa_runtime.bus.log import Log
 from raa_runtime.bus.port import Message, Rebalance, Record, TopicPartition, TopicSpec
 from raa_runtime.errors import DependencyUnavailable, PublishRefused, TransientError
+from raa_runtime.guard import outcome_of
 from raa_schemas.topics import MAX_MESSAGE_BYTES
 
 T = TypeVar("T")
-_RECENT_BYTES = 8 * 1024 * 1024
-_MAX_BATCH = 1_000
+_RECENT_BYTES: Final = 8 * 1024 * 1024
+_MAX_BATCH: Final = 1_000
+_PRUNE_SECONDS: Final = 3600.0
+_RETRY_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 5.0
+# what Python adds to the bytes of a record, and of one header
+_RECORD_BYTES: Final = 400
+_HEADER_BYTES: Final = 170
 
 
 class Signal:
@@ -40,7 +48,10 @@ class Signal:
 
 
 class Recent:
-    """The newest records in memory, bounded by their size, so that a reader that keeps up never touches the file."""
+    """The newest records in memory, so that a reader that keeps up never touches the file.
+
+    Bounded by the memory they take, of which small records make more by their headers than by their values.
+    """
 
     def __init__(self) -> None:
         self._by_place: dict[TopicPartition, deque[Record]] = defaultdict(deque)
@@ -51,10 +62,10 @@ class Recent:
         """Keep a record and drop the oldest beyond the bound."""
         self._by_place[record.place].append(record)
         self._order.append(record.place)
-        self._bytes += len(record.value or b"")
+        self._bytes += _size(record)
         while self._bytes > _RECENT_BYTES:
             oldest = self._by_place[self._order.popleft()].popleft()
-            self._bytes -= len(oldest.value or b"")
+            self._bytes -= _size(oldest)
 
     def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record] | None:
         """Give records from an offset on, None when that is older than what is kept."""
@@ -63,6 +74,10 @@ class Recent:
             return None
         start = offset - kept[0].offset
         return [kept[index] for index in range(start, min(len(kept), start + limit))]
+
+
+def _size(record: Record) -> int:
+    return _RECORD_BYTES + len(record.value or b"") + _HEADER_BYTES * len(record.headers)
 
 
 class EmbeddedBus:
@@ -76,6 +91,9 @@ class EmbeddedBus:
         self._waiting: list[tuple[Sequence[Message], asyncio.Future[None]]] = []
         self._commits: dict[str, dict[TopicPartition, int]] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._dealing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._pruned_at = monotonic()
+        self._retry: asyncio.TimerHandle | None = None
         self.appended = Signal()
 
     async def start(self) -> None:
@@ -86,10 +104,12 @@ class EmbeddedBus:
             raise DependencyUnavailable(f"{self._path}: {problem}; check the folder's space and permissions") from None
 
     async def stop(self) -> None:
-        """Write what waits and close the log."""
+        """Write what waits and close the log; a disk that does not answer costs 10 seconds, never more."""
+        if self._retry:
+            self._retry.cancel()
         if self._writing:
-            await self._writing
-        await self._in_thread(self._log.close)
+            await asyncio.wait([self._writing], timeout=_STOP_SECONDS)
+        await outcome_of(lambda: asyncio.wait_for(self._in_thread(self._log.close), _STOP_SECONDS))
         self._thread.shutdown(wait=False)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -129,29 +149,44 @@ class EmbeddedBus:
             while self._waiting or self._commits:
                 batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
                 commits, self._commits = self._commits, {}
-                await self._write(batch, commits)
+                if not await self._write(batch, commits):
+                    self._put_back(commits)
+                    if not self._waiting:
+                        break
+            await self._prune_if_due()
         finally:
             self._writing = None
 
+    def _put_back(self, commits: dict[str, dict[TopicPartition, int]]) -> None:
+        """Keep offsets that could not be stored, unless newer ones came meanwhile, and try again a little later."""
+        for group, offsets in commits.items():
+            self._commits[group] = offsets | self._commits.get(group, {})
+        if self._retry is None or self._retry.when() < asyncio.get_running_loop().time():
+            self._retry = asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._write_soon)
+
+    async def _prune_if_due(self) -> None:
+        if monotonic() - self._pruned_at > _PRUNE_SECONDS:
+            self._pruned_at = monotonic()
+            await outcome_of(lambda: self._in_thread(self._log.prune))
+
     async def _write(self, batch: list[tuple[Sequence[Message], asyncio.Future[None]]],
-                     commits: dict[str, dict[TopicPartition, int]]) -> None:
+                     commits: dict[str, dict[TopicPartition, int]]) -> bool:
         messages = [message for accepted, _ in batch for message in accepted]
-        problem: DependencyUnavailable | None = None
-        try:
-            records = await self._in_thread(lambda: self._log.write(messages, commits))
-        except DependencyUnavailable as raised:
-            problem, records = raised, []
-        for record in records:
-            self._recent.add(record)
+        records = await outcome_of(lambda: self._in_thread(lambda: self._log.write(messages, commits)))
         for _, done in batch:
-            if done.cancelled():
+            if done.done():
                 continue
-            if problem:
-                done.set_exception(problem)
+            if isinstance(records, Exception):
+                done.set_exception(records)
             else:
                 done.set_result(None)
+        if isinstance(records, Exception):
+            return False
+        for record in records:
+            self._recent.add(record)
         if records:
             self.appended.fire()
+        return True
 
     def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Store offsets with the next transaction; a crash before it only means redelivery."""
@@ -159,13 +194,21 @@ class EmbeddedBus:
         self._write_soon()
 
     async def flush(self) -> None:
-        """Wait until everything handed over so far is on disk."""
-        while self._writing:
-            await asyncio.shield(self._writing)
+        """Wait until everything handed over so far is on disk, or could not be written."""
+        if self._writing is None:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(((), done))
+        await asyncio.wait([done])
+        done.exception()
+
+    def end(self, place: TopicPartition) -> int:
+        """Give the next offset of a partition."""
+        return self._log.ends.get(place, 0)
 
     def fetch(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
         """Read records of one partition from memory, or else from the file."""
-        if offset >= self._log.ends.get(place, 0):
+        if offset >= self.end(place):
             return []
         recent = self._recent.read(place, offset, limit)
         if recent is not None:
@@ -194,13 +237,15 @@ class EmbeddedBus:
 
     async def rebalance(self, group: str) -> None:
         """Revoke everything from everybody, then deal partitions out by range per topic, as Kafka clients do."""
-        members = self._groups[group]
-        for member in members:
-            await member.revoke()
-        for index, member in enumerate(members):
-            held = [TopicPartition(topic, part) for topic in member.topics
-                    for part in _range_share(self._log.partitions[topic], index, len(members))]
-            await member.assign(held, self._log.offsets.get(group, {}))
+        async with self._dealing[group]:  # one at a time, or two members hold one partition
+            members = list(self._groups[group])
+            for member in members:
+                await member.revoke()
+            await self.flush()
+            for index, member in enumerate(members):
+                held = [TopicPartition(topic, part) for topic in member.topics
+                        for part in _range_share(self._log.partitions[topic], index, len(members))]
+                await member.assign(held, self._log.offsets.get(group, {}) | self._commits.get(group, {}))
 
     async def read(self, topics: Sequence[str], *, from_beginning: bool, follow: bool) -> AsyncIterator[Record]:
         """Read as an observer."""
@@ -212,6 +257,7 @@ class EmbeddedBus:
                     for record in records:
                         positions[place] = record.offset + 1
                         yield record
+                    await asyncio.sleep(0)  # a long log must not stop everybody else
             if not follow:
                 return
             await self.appended.wait(1.0)
@@ -223,7 +269,8 @@ class EmbeddedBus:
     async def committed(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Give a group's offsets."""
         await self.flush()
-        return {place: end for place, end in self._log.offsets.get(group, {}).items() if place.topic in topics}
+        stored = self._log.offsets.get(group, {})
+        return {place: end for place, end in stored.items() if place.topic in topics}
 
     async def apply_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """Create missing topics."""
@@ -256,8 +303,7 @@ class EmbeddedSubscription:
         self._positions = {}
 
     async def assign(self, places: Collection[TopicPartition], committed: Mapping[TopicPartition, int]) -> None:
-        """Start with these partitions at the group's offsets."""
-        await self._bus.flush()
+        """Start with these partitions at the group's offsets; a pause outlives this."""
         self._positions = {place: committed.get(place, 0) for place in places}
         self._committed = dict(self._positions)
         await self._rebalance.assigned(frozenset(places))
@@ -279,7 +325,16 @@ class EmbeddedSubscription:
             if fetched:
                 self._positions[place] = fetched[-1].offset + 1
                 records += fetched
+            elif position < (end := self._bus.end(place)):
+                self._step_over(place, position, end)
         return records
+
+    def _step_over(self, place: TopicPartition, position: int, end: int) -> None:
+        """Go on behind records that were all pruned; with nothing else open they are settled, or they stay as lag."""
+        self._positions[place] = end
+        if self._committed[place] == position:
+            self._committed[place] = end
+            self._bus.commit(self.group, {place: end})
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit; partitions this member no longer holds are refused."""

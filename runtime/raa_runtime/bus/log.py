@@ -1,9 +1,9 @@
 """The embedded log on disk: topics, records and committed offsets in one SQLite file."""
 
 import json
-import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,9 @@ _TABLES = (
 )
 
 
+_READ_BYTES = 4 * 1024 * 1024
+
+
 class Log:
     """Append, read, commit. Writes belong to one thread, reads to another; sqlite3.Error passes through."""
 
@@ -35,43 +38,65 @@ class Log:
         self._ids: dict[str, int] = {}
         self.partitions: dict[str, int] = {}
         self._load()
-        self._prune()
+        self.prune()
 
     def _load(self) -> None:
+        """Read what is small into memory. Others read it meanwhile: each part appears as a whole, topics last."""
         rows = self._writer.execute("SELECT id, name, partitions FROM topics").fetchall()
-        self._ids = {name: number for number, name, _ in rows}
-        self.partitions = {name: partitions for _, name, partitions in rows}
-        names = {number: name for name, number in self._ids.items()}
-        self.ends = {TopicPartition(name, part): 0 for name, count in self.partitions.items() for part in range(count)}
+        names = {number: name for number, name, _ in rows}
+        found = {TopicPartition(name, part): 0 for _, name, partitions in rows for part in range(partitions)}
         ends = self._writer.execute("SELECT topic, part, next FROM ends").fetchall()
-        self.ends |= {TopicPartition(names[topic], part): end for topic, part, end in ends}
-        rows = self._writer.execute("SELECT grp, topic, part, next FROM offsets").fetchall()
-        self.offsets: dict[str, dict[TopicPartition, int]] = {}
-        for group, topic, part, following in rows:
-            self.offsets.setdefault(group, {})[TopicPartition(names[topic], part)] = following
+        found |= {TopicPartition(names[topic], part): end for topic, part, end in ends}
+        offsets: dict[str, dict[TopicPartition, int]] = {}
+        for group, topic, part, following in self._writer.execute("SELECT grp, topic, part, next FROM offsets"):
+            offsets.setdefault(group, {})[TopicPartition(names[topic], part)] = following
+        self._ids = {name: number for number, name in names.items()}
+        self.ends, self.offsets = found, offsets
+        self.partitions = {name: partitions for _, name, partitions in rows}
 
-    def _prune(self) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        finally:
+            if self._writer.in_transaction:  # it failed, whatever it was; the next one needs a clean connection
+                self._writer.execute("ROLLBACK")
+
+    def prune(self) -> None:
         """Drop what is past its retention, and older values of a key on compacted topics."""
         now = time.time()
-        for number, retention, compacted in self._writer.execute(
-                "SELECT id, retention_seconds, compacted FROM topics").fetchall():
+        topics = self._writer.execute("SELECT id, partitions, retention_seconds, compacted FROM topics").fetchall()
+        for number, partitions, retention, compacted in topics:
             if compacted:
-                self._writer.execute(
-                    "DELETE FROM records WHERE topic = :t AND EXISTS (SELECT 1 FROM records newer WHERE "
-                    "newer.topic = :t AND newer.part = records.part AND newer.key = records.key "
-                    "AND newer.off > records.off)", {"t": number})
-            else:
-                self._writer.execute("DELETE FROM records WHERE topic = ? AND ts < ?", (number, now - retention))
+                self._compact(number)
+                continue
+            for part in range(partitions):
+                self._drop_older(number, part, now - retention)
+
+    def _compact(self, topic: int) -> None:
+        self._writer.execute(
+            "DELETE FROM records WHERE topic = :t AND key <> x'' AND (part, off) NOT IN "
+            "(SELECT part, max(off) FROM records WHERE topic = :t GROUP BY part, key)", {"t": topic})
+
+    def _drop_older(self, topic: int, part: int, limit: float) -> None:
+        # times ascend with offsets, so this looks at what it drops and at one record more
+        first = self._writer.execute("SELECT off FROM records WHERE topic = ? AND part = ? AND ts >= ? "
+                                     "ORDER BY off LIMIT 1", (topic, part, limit)).fetchone()
+        kept = first[0] if first else 2**62
+        self._writer.execute("DELETE FROM records WHERE topic = ? AND part = ? AND off < ?", (topic, part, kept))
 
     def create(self, specs: Sequence[TopicSpec]) -> list[str]:
-        """Create the topics that are missing."""
+        """Create the topics that are missing, all in one transaction."""
         missing = [spec for spec in specs if spec.name not in self._ids]
-        for spec in missing:
-            self._writer.execute(
+        if not missing:
+            return []
+        with self._transaction():
+            self._writer.executemany(
                 "INSERT INTO topics (name, partitions, retention_seconds, compacted) VALUES (?, ?, ?, ?)",
-                (spec.name, spec.partitions, spec.retention.total_seconds(), spec.compacted))
-        if missing:
-            self._load()
+                [(spec.name, spec.partitions, spec.retention.total_seconds(), spec.compacted) for spec in missing])
+        self._load()
         return [spec.name for spec in missing]
 
     def write(self, messages: Sequence[Message],
@@ -80,14 +105,8 @@ class Log:
         now = datetime.now(UTC)
         ends: dict[TopicPartition, int] = {}
         records = [self._place(message, ends, now) for message in messages]
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._insert(records, ends, commits)
-            self._writer.execute("COMMIT")
-        except sqlite3.Error:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            raise
         self.ends |= ends
         for group, offsets in commits.items():
             self.offsets.setdefault(group, {}).update(offsets)
@@ -114,11 +133,19 @@ class Log:
 
     def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
         """Read from an offset on, at most `limit` records and about 4 MB."""
-        rows = self._reader.execute(
+        cursor = self._reader.execute(
             "SELECT off, ts, key, headers, value FROM records WHERE topic = ? AND part = ? AND off >= ? "
-            "ORDER BY off LIMIT ?", (self._ids[place.topic], place.partition, offset, limit)).fetchall()
-        return [Record(place.topic, place.partition, off, datetime.fromtimestamp(ts, UTC), key, value, _unpack(headers))
-                for off, ts, key, headers, value in rows]
+            "ORDER BY off LIMIT ?", (self._ids[place.topic], place.partition, offset, limit))
+        records: list[Record] = []
+        size = 0
+        for off, ts, key, headers, value in cursor:
+            records.append(Record(place.topic, place.partition, off, datetime.fromtimestamp(ts, UTC), key, value,
+                                  _unpack(headers)))
+            size += len(value or b"") + len(headers)
+            if size > _READ_BYTES:
+                break
+        cursor.close()
+        return records
 
     def ping(self) -> None:
         """Write something, so that a full disk shows."""
