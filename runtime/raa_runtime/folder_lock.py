@@ -16,16 +16,24 @@ class FolderLock:
         self._path = folder / "raa.lock"
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Python opens it close-on-exec: a tool's process does not inherit the lock
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as problem:
+            raise Misconfigured(f"{self._path}: {problem.strerror}; name a folder of your own with --data") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.read(self._file, 32).decode().strip() or "unknown"
+            owner = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
             raise Misconfigured(
                 f"process {owner} already runs a stack on {self._path.parent}; "
                 "use that one, stop it, or name another folder with --data") from None
+        except OSError as problem:
+            os.close(self._file)
+            raise Misconfigured(f"{self._path}: its file system has no locks ({problem.strerror}); "
+                                "name a folder on a local disk with --data") from None
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
         return self

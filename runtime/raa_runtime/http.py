@@ -4,27 +4,85 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Final
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from raa_runtime.errors import Misconfigured, TransientError
 from raa_runtime.guard import outcome_of
 from raa_runtime.telemetry import Metrics
 
 Ping = Callable[[], Awaitable[None]]
 PING_SECONDS = 2.5
+MAX_BODY_BYTES: Final = 2 * 1024 * 1024
+BODY_SECONDS: Final = 30.0
+MOST_CONNECTIONS: Final = 1_000
 # Longer than our clients keep an idle connection (15 s), or they would send on one that is just being closed.
 KEEP_ALIVE_SECONDS = 75
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind a TCP socket; port 0 takes a free one."""
+    """Bind a TCP socket; port 0 takes a free one. Raises Misconfigured when the address cannot be had."""
     # With the protocol named, asyncio switches Nagle's algorithm off; without it each answer waits 40 ms for an ACK.
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((host, port))
+    try:
+        bound.bind((host, port))
+    except OSError as problem:
+        bound.close()
+        raise Misconfigured(f"cannot listen on {host}:{port}: {problem.strerror}; set RAA_HTTP_HOST and RAA_HTTP_PORT "
+                            "to an address that is free (port 0 takes any)") from None
     return bound
+
+
+class BodyLimit:
+    """Refuse a request body that is too large, or that takes its time, before a route sees all of it."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int = MAX_BODY_BYTES, seconds: float = BODY_SECONDS) -> None:
+        self._app, self._most_bytes, self._seconds = app, most_bytes, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its body counted."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._most_bytes:
+            answer = JSONResponse({"detail": self._too_large()}, status_code=413, headers={"connection": "close"})
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, self._counting(receive), send)
+
+    def _counting(self, receive: Receive) -> Receive:
+        taken, complete = 0, False
+
+        async def counted() -> Message:
+            nonlocal taken, complete
+            if complete:  # whoever asks now waits for the client to go
+                return await receive()
+            try:
+                async with asyncio.timeout(self._seconds):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body did not arrive for {self._seconds:.0f} s") from None
+            taken += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if taken > self._most_bytes:
+                raise HTTPException(413, self._too_large())
+            return message
+
+        return counted
+
+    def _too_large(self) -> str:
+        return f"the body is larger than {self._most_bytes} bytes; pass large values by reference"
+
+
+async def _unavailable(_: Request, problem: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(problem)}, status_code=503, headers={"retry-after": "1"})
 
 
 class _Server(uvicorn.Server):
@@ -44,12 +102,14 @@ class HttpServer:
         self._unready, self._pings = unready, pings
         self._metrics = metrics
         app = FastAPI(title=f"raa {name}", docs_url=None, redoc_url=None)
+        app.add_middleware(BodyLimit)
+        app.add_exception_handler(TransientError, _unavailable)
         app.include_router(self._operations())
         if routes is not None:
             app.include_router(routes)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none",
                                 timeout_graceful_shutdown=2, timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                                server_header=False, date_header=False)
+                                server_header=False, date_header=False, limit_concurrency=MOST_CONNECTIONS)
         self.app = app
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None
@@ -58,7 +118,7 @@ class HttpServer:
     def url(self) -> str:
         """Give the base URL."""
         host, port = self._sock.getsockname()[:2]
-        return f"http://{host}:{port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def _operations(self) -> APIRouter:
         routes = APIRouter()
@@ -109,3 +169,5 @@ class HttpServer:
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
+        else:
+            self._sock.close()

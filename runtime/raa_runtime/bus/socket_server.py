@@ -5,6 +5,8 @@ import base64
 import hashlib
 import json
 import os
+import socket
+import stat
 import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raa_runtime.bus.port import Bus, Message, Record
-from raa_runtime.errors import PublishRefused
+from raa_runtime.errors import Misconfigured, PublishRefused
 from raa_runtime.guard import outcome_of
 
 MOST_PATH_BYTES: Final = 100
@@ -27,6 +29,9 @@ def socket_path(folder: Path) -> Path:
         return path
     own = Path(tempfile.gettempdir()) / f"raa-{os.getuid()}"
     own.mkdir(mode=0o700, exist_ok=True)
+    found = own.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise Misconfigured(f"{own} is not a folder of yours alone; remove it, or take a shorter data path")
     return own / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.sock"
 
 
@@ -40,8 +45,14 @@ class SocketServer:
     async def start(self) -> None:
         """Listen; a socket file left by a dead owner is replaced (the lock says who lives)."""
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_LIMIT)
-        self._path.chmod(0o600)
+        # bound with no rights for others from its first moment
+        former = os.umask(0o177)
+        try:
+            bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            bound.bind(os.fspath(self._path))
+        finally:
+            os.umask(former)
+        self._server = await asyncio.start_unix_server(self._serve, sock=bound, limit=LINE_LIMIT)
 
     async def stop(self) -> None:
         """Close the socket and every conversation."""
@@ -57,18 +68,40 @@ class SocketServer:
             self._open.add(task)
         try:
             while line := await reader.readline():
-                request = json.loads(line)
-                problem = await outcome_of(partial(self._answer, request, writer))
+                problem = await outcome_of(partial(self._handle, line, reader, writer))
                 if isinstance(problem, ConnectionError):
                     return
                 if isinstance(problem, Exception):
                     await _send(writer, {"error": str(problem), "class": type(problem).__name__})
+        except ValueError:  # a line longer than the limit; what follows is the middle of it
+            await outcome_of(partial(_send, writer, {"error": f"a line is longer than {LINE_LIMIT} bytes",
+                                                     "class": "ValueError"}))
         except (ConnectionError, asyncio.CancelledError):
             return
         finally:
             if task is not None:
                 self._open.discard(task)
             writer.close()
+
+    async def _handle(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request; an answer that goes on and on ends when the client goes."""
+        request = json.loads(line)
+        if not isinstance(request, dict) or "op" not in request:
+            raise ValueError('send one JSON object per line, for example {"op": "topics"}')
+        if request["op"] != "read":
+            await self._answer(request, writer)
+            return
+        answering = asyncio.create_task(self._answer(request, writer))
+        gone = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise ConnectionAbortedError("the client left")
+            answering.result()
+        finally:
+            answering.cancel()
+            gone.cancel()
+            await asyncio.wait((answering, gone))
 
     async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         operation, topics = request["op"], request.get("topics", [])
