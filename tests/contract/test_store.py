@@ -32,12 +32,6 @@ async def store(request: pytest.FixtureRequest, data_folder: Path, deployment: s
     await made.close()
 
 
-def sqlite_gap(request: pytest.FixtureRequest, store: DocumentStore, what: str) -> None:
-    """Expect a failure on SQLite; it turns into an error as soon as the adapter keeps the promise."""
-    if isinstance(store, SqliteStore):
-        request.applymarker(pytest.mark.xfail(reason=what, strict=True))
-
-
 def write(aggregate: str, expected: int = 0, kind: str = "task", **fields: Any) -> Write:
     document: dict[str, Any] = {
         "_id": aggregate, "tenant": aggregate.partition("/")[0], "task": "t", "partition": 0, "version": expected + 1,
@@ -96,8 +90,7 @@ async def test_nothing_to_write_is_nothing_to_fail(store: DocumentStore):
     assert await store.commit([]) == []
 
 
-async def test_a_document_that_cannot_be_stored_fails_alone(request: pytest.FixtureRequest, store: DocumentStore):
-    sqlite_gap(request, store, "SqliteStore._commit rolls back and isolates on sqlite3.Error only, not OverflowError")
+async def test_a_document_that_cannot_be_stored_fails_alone(store: DocumentStore):
     bad = write("acme/bad", marks={"reflected_at": 2**70})
     outcomes = await store.commit([write("acme/a"), bad, write("acme/b")])
     assert [outcomes[0], outcomes[2]] == ["stored", "stored"]
@@ -165,8 +158,7 @@ async def test_marks_may_be_text(store: DocumentStore):
     assert [document["_id"] for document in found] == ["acme/b", "acme/ä"]
 
 
-async def test_heartbeats_are_written_read_and_forgotten(request: pytest.FixtureRequest, store: DocumentStore):
-    sqlite_gap(request, store, "SqliteStore.ping leaves a row among the heartbeats")
+async def test_heartbeats_are_written_read_and_forgotten(store: DocumentStore):
     await store.beat(Process("i1", "host-a", 1))
     await store.beat(Process("i1", "host-a", 2))
     await store.beat(Process("i2", "host-b", 1, stopped=True))

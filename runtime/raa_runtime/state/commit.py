@@ -3,6 +3,7 @@
 import asyncio
 
 from raa_runtime.errors import DependencyUnavailable
+from raa_runtime.guard import outcome_of
 from raa_runtime.state.port import DocumentStore, Outcome, Write
 
 MAX_BATCH = 500
@@ -33,13 +34,15 @@ class GroupCommit:
             self._running = None
 
     async def _commit(self, batch: list[tuple[Write, asyncio.Future[Outcome]]]) -> None:
-        outcomes: list[Outcome | Exception]
-        try:
-            outcomes = await self._store.commit([write for write, _ in batch])
-        except DependencyUnavailable as problem:
-            outcomes = [problem] * len(batch)
+        outcomes = await outcome_of(lambda: self._store.commit([write for write, _ in batch]))
+        if isinstance(outcomes, Exception):
+            if len(batch) > 1 and not isinstance(outcomes, DependencyUnavailable):
+                for item in batch:  # one of them must be to blame; the others are to be stored
+                    await self._commit([item])
+                return
+            outcomes = [outcomes] * len(batch)
         for (_, done), outcome in zip(batch, outcomes, strict=True):
-            if done.cancelled():
+            if done.done():
                 continue
             if isinstance(outcome, Exception):
                 done.set_exception(outcome)

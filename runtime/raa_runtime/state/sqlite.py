@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
-from raa_runtime.errors import DependencyUnavailable, Misconfigured
+from raa_runtime.errors import DependencyUnavailable, Misconfigured, PermanentError
 from raa_runtime.scope import TenantScope
 from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write
 
 T = TypeVar("T")
 _FULL_SYNC = 2
+# raised before the statement runs, by a value it cannot hold: the fault of one write, not of the file
+_UNSTORABLE = (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, OverflowError, UnicodeError)
 
 
 def connect(path: Path, *, isolation: None = None) -> sqlite3.Connection:
@@ -51,6 +53,7 @@ class SqliteStore:
     def _create_tables(self) -> None:
         run = self._writer.execute
         run("CREATE TABLE IF NOT EXISTS processes (incarnation TEXT PRIMARY KEY, instance TEXT, beat INT, stopped INT)")
+        run("CREATE TABLE IF NOT EXISTS pings (id INT PRIMARY KEY)")
         for kind in self._kinds.values():
             marks = "".join(f', "mark_{name}"' for name in kind.indexes)
             run(f'CREATE TABLE IF NOT EXISTS "{kind.name}" (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, part INT, '
@@ -92,15 +95,20 @@ class SqliteStore:
     def _commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [self._put(write) for write in writes]
+            outcomes = [self._put_or_refuse(write) for write in writes]
             self._writer.execute("COMMIT")
-        except sqlite3.Error:
-            if self._writer.in_transaction:
+        finally:
+            if self._writer.in_transaction:  # it failed, whatever it was; the next batch needs a clean connection
                 self._writer.execute("ROLLBACK")
-            raise
         return outcomes
 
-    def _put(self, write: Write) -> Outcome | Exception:
+    def _put_or_refuse(self, write: Write) -> Outcome | Exception:
+        try:
+            return self._put(write)
+        except _UNSTORABLE as problem:
+            return PermanentError(f"{write.kind} {write.document['_id']} cannot be stored: {problem}")
+
+    def _put(self, write: Write) -> Outcome:
         document = write.document
         columns = {"id": document["_id"], "tenant": document["tenant"], "part": document["partition"],
                    "version": document["version"], "write_id": document["write_id"], "wake_at": document["wake_at"],
@@ -174,7 +182,7 @@ class SqliteStore:
         await self._write(self._try_writing)
 
     def _try_writing(self) -> None:
-        self._writer.execute("INSERT OR REPLACE INTO processes VALUES ('ping', 'ping', 0, 1)")
+        self._writer.execute("INSERT OR REPLACE INTO pings VALUES (0)")
 
 
 def _partition_filter(partitions: Collection[int] | None) -> tuple[str, tuple[int, ...]]:
