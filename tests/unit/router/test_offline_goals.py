@@ -278,6 +278,7 @@ SHOUT = _tool("shout", text={"type": "string"}, times={"type": "integer"}, loud=
     [
         ("use shout with text=hello", {"text": "hello"}),
         ("Use the tool `shout` with text=hello world, times=3", {"text": "hello world", "times": 3}),
+        ("use shout with text=hello times=3 loud=true", {"text": "hello", "times": 3, "loud": True}),
         ('use shout with text="a, b=c", times=3 and loud=true', {"text": "a, b=c", "times": 3, "loud": True}),
         ('use shout with text=42, tags=[1, "x"], ratio=0.5', {"text": "42", "tags": [1, "x"], "ratio": 0.5}),
         ("use shout with text='it is', ratio=null", {"text": "it is", "ratio": None}),

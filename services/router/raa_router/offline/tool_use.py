@@ -14,7 +14,10 @@ _USE = re.compile(
 )  # fmt: skip
 _NAME = re.compile(r"\s*[`]?([A-Za-z_]\w*)[`]?\s*=\s*")
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”"}
-_SEPARATOR = re.compile(r"\s*(?:,\s*and\s|,|;|\band\b)\s*(?=[`]?[A-Za-z_]\w*[`]?\s*=)")
+# A comma, a semicolon, "and", or, where the next name clings to its equals sign, nothing but a space.
+_SEPARATOR = re.compile(
+    r"\s*(?:,\s*and\s|,|;|\band\b)\s*(?=[`]?[A-Za-z_]\w*[`]?\s*=)|\s+(?=[`]?[A-Za-z_]\w*[`]?=(?!=))"
+)
 
 
 def tool_call(goal: str, tools: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]] | None:
