@@ -68,9 +68,12 @@ class Recent:
             self._bytes -= _size(oldest)
 
     def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record] | None:
-        """Give records from an offset on, None when that is older than what is kept."""
+        """Give records from an offset on, None when that is older than what is kept, or too new to be kept yet.
+
+        The writer's thread moves the end of the log a moment before its records come in here.
+        """
         kept = self._by_place.get(place)
-        if not kept or kept[0].offset > offset:
+        if not kept or not kept[0].offset <= offset <= kept[-1].offset:
             return None
         start = offset - kept[0].offset
         return [kept[index] for index in range(start, min(len(kept), start + limit))]
