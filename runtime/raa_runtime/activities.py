@@ -5,7 +5,9 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+from pydantic_core import PydanticSerializationError, to_json
 
 from raa_runtime.clock import Clock
 from raa_runtime.errors import LeaseLost, PermanentError, RaaError, TransientError
@@ -17,8 +19,11 @@ from raa_runtime.unit import ActivityOutcome, Completed
 from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.ids import TaskId, TenantId
 
-FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 10.0
+FIRST_PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 10.0
+SHORTEST_PAUSE_SECONDS: Final = 0.01
+LET_GO_SECONDS: Final = 5.0
+Place = tuple[str, str, str]
 
 
 class ActivityFailed(RaaError):
@@ -64,10 +69,15 @@ class Call:
 
 Run = Callable[[Call], Awaitable[Any]]
 Deliver = Callable[[str, Aggregate[Any], Completed], None]
+_UNREPEATABLE: Final = frozenset({"once", "checkable"})
 
 
 class Activities:
-    """Run the activities this process owns; each ends in exactly one `deliver`, unless the process lets go of it."""
+    """Run the activities this process owns; each ends in exactly one `deliver`, unless the process lets go of it.
+
+    One is `held` from its launch until `settled` says that its outcome is stored or fenced; launching a held epoch
+    again does nothing, so that whoever finds an intent of this process may launch it without asking.
+    """
 
     def __init__(self, runs: dict[str, Run], clock: Clock, lease: Callable[[], None], log: Logger,
                  deliver: Deliver) -> None:
@@ -76,16 +86,22 @@ class Activities:
         self._lease = lease
         self._log = log
         self._deliver = deliver
-        self._tasks: dict[tuple[str, str, str], asyncio.Task[None]] = {}
-        self._effects: dict[tuple[str, str, str], str] = {}
+        self._tasks: dict[Place, asyncio.Task[None]] = {}
+        self._effects: dict[Place, str] = {}
+        self._held: dict[Place, int] = {}
+        self._stopped: set[asyncio.Task[Any]] = set()
+        self._abandoned = False
 
     def __len__(self) -> int:
         """Count the running activities."""
         return len(self._tasks)
 
     def launch(self, kind: str, aggregate: Aggregate[Any], activity: Activity) -> None:
-        """Start an activity whose intent is stored."""
+        """Start an activity whose intent is stored, unless it was started already; one to be stopped ends at once."""
         place = (kind, aggregate.id, activity.id)
+        if self._abandoned or self._held.get(place, 0) >= activity.epoch:
+            return
+        self._held[place] = activity.epoch
         call = Call(
             activity_id=activity.id,
             kind=activity.kind,
@@ -102,47 +118,67 @@ class Activities:
             clock=self._clock,
             lease=self._lease,
         )
+        if activity.stopping:
+            self._deliver(kind, aggregate, _completed(call, "cancelled", None, _stopped(call), 0))
+            return
         task = asyncio.create_task(self._run(kind, aggregate, call), name=f"activity {aggregate.id} {activity.id}")
         self._tasks[place], self._effects[place] = task, activity.effect
-        task.add_done_callback(lambda _: self._forget(place))
+        task.add_done_callback(lambda done: self._ended(place, done, aggregate, call))
 
-    def _forget(self, place: tuple[str, str, str]) -> None:
-        self._tasks.pop(place, None)
-        self._effects.pop(place, None)
+    def settled(self, kind: str, aggregate: str, activity: str, epoch: int) -> None:
+        """Note that the outcome of an epoch is stored or fenced."""
+        if self._held.get((kind, aggregate, activity)) == epoch:
+            del self._held[kind, aggregate, activity]
+
+    def _ended(self, place: Place, task: asyncio.Task[None], aggregate: Aggregate[Any], call: Call) -> None:
+        if task.cancelled() and task in self._stopped:  # before its first step
+            self._deliver(place[0], aggregate, _completed(call, "cancelled", None, _stopped(call), 0))
+        self._stopped.discard(task)
+        if self._tasks.get(place) is task:  # else a later epoch runs in its place
+            del self._tasks[place], self._effects[place]
 
     async def _run(self, kind: str, aggregate: Aggregate[Any], call: Call) -> None:
         begun = self._clock.monotonic()
         outcome, result, info = await self._attempts(call)
         duration = int((self._clock.monotonic() - begun) * 1000)
-        self._deliver(kind, aggregate, Completed(
-            call.activity_id, call.kind, call.args, call.key, call.attempt, call.epoch, outcome, result, info,
-            duration))
+        self._deliver(kind, aggregate, _completed(call, outcome, result, info, duration))
 
     async def _attempts(self, call: Call) -> tuple[ActivityOutcome, Any, ErrorInfo | None]:
         pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
+        try:
+            while call.remaining_seconds():
                 async with asyncio.timeout(call.remaining_seconds()):
-                    answer = await outcome_of(lambda: self._runs[call.kind](call))
-            except TimeoutError:
-                return "failed", None, error("tool_timeout", f"{call.kind} did not end by its deadline")
-            except asyncio.CancelledError:
-                return "cancelled", None, error("cancelled", f"{call.kind} was stopped")
-            if not isinstance(answer, Exception):
-                return "done", answer, None
-            # A lost lease shows before the effect, so even `once` may try again; if somebody took over, they fence us.
-            if isinstance(answer, LeaseLost) or (isinstance(answer, TransientError) and call.effect != "once"):
-                wait = getattr(answer, "retry_after", None) or random.uniform(pause / 2, pause)  # noqa: S311  # jitter, not a secret
-                if wait < call.remaining_seconds():
-                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-                    await asyncio.sleep(wait)
-                    continue
-            return "failed", None, self._as_info(call, answer)
+                    answer = await outcome_of(lambda: self._called(call))
+                if not isinstance(answer, Exception):
+                    return "done", answer, None
+                wait = _pause_after(call, answer, pause)
+                if wait is None or wait >= call.remaining_seconds():
+                    return "failed", None, self._as_info(call, answer)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(wait)
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            if asyncio.current_task() not in self._stopped:
+                raise  # the process lets go; whoever takes over runs it again
+            return "cancelled", None, _stopped(call)
+        return "failed", None, error("tool_timeout", f"{call.kind} did not end by its deadline")
+
+    async def _called(self, call: Call) -> Any:
+        run = self._runs.get(call.kind)
+        if run is None:
+            raise PermanentError(f"this release does no {call.kind!r}; it was started by another one")
+        result = await run(call)
+        try:
+            to_json(result)
+        except PydanticSerializationError as problem:
+            raise ActivityFailed(error("bad_output", f"{call.kind}: {problem}")) from None
+        return result
 
     def _as_info(self, call: Call, problem: Exception) -> ErrorInfo:
         if isinstance(problem, ActivityFailed):
             return problem.info
-        if isinstance(problem, TransientError):
+        if isinstance(problem, TransientError | LeaseLost):
             return ErrorInfo(code="unavailable", message=str(problem), retryable=True, hint="try again later")
         if isinstance(problem, PermanentError):
             return ErrorInfo(code=type(problem).__name__, message=str(problem))
@@ -151,20 +187,46 @@ class Activities:
 
     def stop(self, kind: str, aggregate: str, activity: str) -> None:
         """Cancel an activity; it still delivers, as cancelled."""
-        if task := self._tasks.get((kind, aggregate, activity)):
+        if (task := self._tasks.get((kind, aggregate, activity))) and task not in self._stopped:
+            self._stopped.add(task)
             task.cancel()
+
+    def unrepeatable(self) -> bool:
+        """Say whether something runs that nobody may simply run again."""
+        return not _UNREPEATABLE.isdisjoint(self._effects.values())
 
     async def finish_unrepeatable(self, timeout_seconds: float) -> None:
         """Wait for running `once` and `checkable` activities, which nobody may simply run again."""
-        waiting = [self._tasks[place] for place, effect in self._effects.items() if effect in {"once", "checkable"}]
+        waiting = [self._tasks[place] for place, effect in self._effects.items() if effect in _UNREPEATABLE]
         if waiting:
             await asyncio.wait(waiting, timeout=timeout_seconds)
 
     async def abandon(self) -> None:
-        """Stop everything without delivering: others, or the next start, take it over."""
-        self._deliver = lambda *_: None
+        """Stop everything without delivering: others, or the next start, take it over.
+
+        Waits at most 5 seconds for those that do not let go.
+        """
+        self._deliver, self._abandoned = lambda *_: None, True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=LET_GO_SECONDS)
+
+
+def _completed(call: Call, outcome: ActivityOutcome, result: Any, info: ErrorInfo | None, duration: int) -> Completed:
+    return Completed(call.activity_id, call.kind, call.args, call.key, call.attempt, call.epoch, outcome, result, info,
+                     duration)
+
+
+def _stopped(call: Call) -> ErrorInfo:
+    return error("cancelled", f"{call.kind} was stopped")
+
+
+def _pause_after(call: Call, problem: Exception, pause: float) -> float | None:
+    """Say how long to wait before the next attempt, None if there must be none."""
+    # A lost lease shows before the effect, so even `once` may try again; if somebody took over, they fence us.
+    if not isinstance(problem, LeaseLost) and (call.effect == "once" or not isinstance(problem, TransientError)):
+        return None
+    asked = getattr(problem, "retry_after", None)
+    return max(asked, SHORTEST_PAUSE_SECONDS) if asked else random.uniform(pause / 2, pause)  # noqa: S311  # jitter

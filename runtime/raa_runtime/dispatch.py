@@ -1,15 +1,25 @@
 """What happens to an event, a completion, a wake or a command in its aggregate's lane, whatever goes wrong."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.deadletters import DeadLetter
-from raa_runtime.errors import AlreadyHandled, DependencyUnavailable, PermanentError, TransientError, is_permanent
+from raa_runtime.deferral import as_record, pause_after, queue_behind
+from raa_runtime.errors import (
+    AggregateTooLarge,
+    AlreadyHandled,
+    DependencyUnavailable,
+    NewerState,
+    PermanentError,
+    TransientError,
+    is_permanent,
+)
 from raa_runtime.guard import outcome_of
 from raa_runtime.intake import Addressed, Intake, read_body
 from raa_runtime.lanes import Lanes
@@ -18,15 +28,16 @@ from raa_runtime.state.aggregate import Aggregate, Deferred, Entry
 from raa_runtime.state.codec import Kind
 from raa_runtime.unit import Completed, E, Received, Unit
 from raa_runtime.unit_of_work import Address, Cause, UnitOfWork
-from raa_runtime.wakes import CompletedHandler, TimerHandler, fire_timers, shrink, take_over
+from raa_runtime.wakes import CompletedHandler, TimerHandler, fire_timers, shrink, take_over, to_take_over
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.envelope import InvalidEventError
+from raa_schemas.errors import error
+from raa_schemas.task import TaskStatus
 
 DEFECT_TRIES: Final = 3
 WAKE_TRIES: Final = 8
-MOST_DEFERRED: Final = 100
-FIRST_BACKOFF_SECONDS: Final = 1.0
-LONGEST_BACKOFF_SECONDS: Final = 60.0
+# a dead letter of an aggregate shows so much of its state; the aggregate itself stays in the store
+MOST_STATE_SHOWN_BYTES: Final = 64_000
 STALLS_TASKS: Final = frozenset({"planner", "safety", "executor", "reflector"})
 Rejection = Callable[[Record, str], Message | None]
 T = TypeVar("T")
@@ -64,7 +75,9 @@ class Dispatcher:
     dead: Callable[[], frozenset[str]]
     rejections: Rejection | None = None
     count: Callable[[str, str], None] = lambda *_: None
+    settled: Callable[[str, str, str, int], None] = lambda *_: None
     away: Away = field(default_factory=Away)
+    waking: set[tuple[str, str]] = field(default_factory=set)
 
     def lane_of(self, addressed: Addressed) -> str:
         """Name the lane of a record: its aggregate."""
@@ -121,7 +134,7 @@ class Dispatcher:
         def decide(unit: Unit[Any]) -> None:
             self._refuse_too_old(unit, event, addressed.record)
             if unit.aggregate.quarantined or (unit.aggregate.deferred and on.event is not CancelRequested):
-                _queue(unit, addressed, event, "waits behind an earlier event", unit.now.timestamp())
+                queue_behind(unit, addressed, event, "waits behind an earlier event", unit.now.timestamp())
                 return
             on.handler(unit, event)
 
@@ -136,10 +149,11 @@ class Dispatcher:
         on = self.on[addressed.topic.name]
 
         def decide(unit: Unit[Any]) -> None:
-            pause = getattr(why, "retry_after", None) or FIRST_BACKOFF_SECONDS
-            _queue(unit, addressed, event, str(why), unit.now.timestamp() + pause)
+            if isinstance(why, NewerState):
+                unit.aggregate.partition = None  # any newer member may claim it, whatever its partitions
+            queue_behind(unit, addressed, event, str(why), unit.now.timestamp() + pause_after(why, 0))
 
-        await self.work.run(self._address(on.kind, addressed), decide, "event", event)
+        await self.work.run(self._address(on.kind, addressed), decide, "event", event, header_only=True)
 
     def _address(self, kind: Kind[Any], addressed: Addressed) -> Address:
         return Address(kind, addressed.aggregate, addressed.envelope.subject, addressed.record.partition)
@@ -211,25 +225,51 @@ class Dispatcher:
             self.completed[done.kind](unit, done)
             unit.ignored = None  # even if nothing follows from it, the activity is over
 
-        await self._insist(at, decide, "completed")
+        problem = await self._until_stored(lambda: self.work.run(at, decide, "completed"))
+        if isinstance(problem, AggregateTooLarge) and done.outcome == "done":
+            failed = replace(done, outcome="failed", result=None, error=error("too_large", str(problem)))
+            await self._complete(at, failed)
+            return
+        if isinstance(problem, Exception):
+            await self._insist(at, decide, "completed")
+        self.settled(at.kind.name, at.id, done.activity_id, done.epoch)
 
     async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], cause: Cause) -> None:
         """Run a unit that no redelivery would repeat; a defect quarantines the aggregate instead of losing it."""
-        problem: Any = None
-        for tries in range(DEFECT_TRIES):
+        tries = 0
+        while True:
+            tries += 1
             problem = await self._until_stored(lambda: self.work.run(at, decide, cause))
             if not isinstance(problem, Exception):
                 return
             self.work.log.error("unit_defect", cause=cause, aggregate=at.id, exc_info=problem)
-            await asyncio.sleep(0.05 * (tries + 1))
-        await self._until_stored(lambda: self.work.run(at, lambda unit: self._quarantine(unit, problem), cause))
+            if isinstance(problem, NewerState):
+                return  # when this process stops, its lease goes to one that can read it
+            if tries >= (self.settings.defer_tries if isinstance(problem, TransientError) else DEFECT_TRIES):
+                break
+            await asyncio.sleep(0.05 * 2 ** tries)
+        await self._give_up(at, problem, cause)
+
+    async def _give_up(self, at: Address, problem: Exception, cause: Cause) -> None:
+        quarantine = partial(self._quarantine, problem=problem)
+        failed = await self._until_stored(lambda: self.work.run(at, quarantine, cause, header_only=True))
+        if isinstance(failed, Exception):
+            self.work.log.critical("quarantine_failed", aggregate=at.id, exc_info=failed)
 
     def _quarantine(self, unit: Unit[Any], problem: Exception) -> None:
+        if unit.aggregate.quarantined:
+            unit.ignore("it waits for its redrive already")
+            return
         unit.aggregate.quarantined = True
-        letter = DeadLetter("aggregate", self.service, unit.kind.name, -1, -1, unit.id.encode(),
-                            unit.state.model_dump_json().encode()[:500_000], (), problem, unit.aggregate.wake_tries,
-                            unit.now, unit.now)
+        shown = unit.state.model_dump_json().encode()
+        if len(shown) > MOST_STATE_SHOWN_BYTES:
+            shown = json.dumps({"aggregate": unit.id, "kind": unit.kind.name, "state_bytes": len(shown)}).encode()
+        letter = DeadLetter("aggregate", self.service, unit.kind.name, -1, -1, unit.id.encode(), shown, (), problem,
+                            unit.aggregate.wake_tries, unit.now, unit.now)
         self._put_letter(unit, letter, unit.kind.name, None)
+        if self.service == "planner":  # it cannot tell itself by task.stalled any more
+            unit.publish(TaskStatus(task_id=unit.task_id, state="stalled",
+                                    waiting_for=f"a redrive of {letter.fingerprint} from {self.service}.dlq"))
 
     def _put_letter(self, unit: Unit[Any], letter: DeadLetter, dead_type: str, dead_id: str | None) -> None:
         messages = [letter.message(self.work.deployment)]
@@ -246,13 +286,21 @@ class Dispatcher:
 
     def wake(self, kind: Kind[Any], aggregate: str) -> None:
         """Hand a wake to the lane of an aggregate."""
+        if (kind.name, aggregate) in self.waking:
+            return  # one that waits in its lane does for all
+        self.waking.add((kind.name, aggregate))
         at = Address(kind, aggregate, aggregate.split("/")[1])
         self.lanes.put(f"{kind.name}:{aggregate}", lambda: self._wake(at))
 
     async def _wake(self, at: Address) -> None:
+        self.waking.discard((at.kind.name, at.id))
         handlers = dict(self.timers.get(at.kind.name, {}))
-        claimed = await self._until_stored(lambda: self.work.run(at, self._claim, "wake"))
-        if isinstance(claimed, Exception) or claimed.ignored is not None or claimed.aggregate.quarantined:
+        claimed = await self._until_stored(lambda: self.work.run(at, self._claim, "wake", header_only=True))
+        if isinstance(claimed, Exception):
+            self.work.log.error("wake_defect", aggregate=at.id, exc_info=claimed)
+            return
+        aggregate = claimed.aggregate
+        if claimed.ignored is not None or aggregate.quarantined or (aggregate.closed and not aggregate.deferred):
             return
 
         def decide(unit: Unit[Any]) -> None:
@@ -270,16 +318,22 @@ class Dispatcher:
     def _claim(self, unit: Unit[Any]) -> None:
         """Take a due aggregate in one conditional write; one that keeps failing is quarantined."""
         aggregate, now = unit.aggregate, unit.now.timestamp()
-        orphaned = bool(self.dead().intersection(aggregate.owners))
-        if aggregate.tombstone or aggregate.quarantined or unit.is_new:
+        dead, due = self.dead(), aggregate.wake_at is not None and aggregate.wake_at <= now
+        orphaned = any(activity.owner in dead and to_take_over(activity, dead, now)
+                       for activity in aggregate.activities.values())
+        if aggregate.tombstone or unit.is_new or isinstance(aggregate.unreadable, NewerState):
             unit.ignore("nothing to wake")
-        elif not orphaned and (aggregate.wake_at is None or aggregate.wake_at > now):
+        elif not due and (aggregate.quarantined or not orphaned):
             unit.ignore("not due")
-        elif aggregate.closed:
+        elif aggregate.quarantined:
+            pass  # the write publishes its dead letter, or finds it published and needs no further wake
+        elif aggregate.unreadable is not None:
+            self._quarantine(unit, aggregate.unreadable)
+        elif aggregate.closed and not aggregate.deferred:
             # The write publishes what is left; the next wake finds the outbox empty.
             if not aggregate.outbox:
                 shrink(unit)
-            unit.aggregate.wake_tries = 0
+            aggregate.wake_tries = 0
         elif aggregate.wake_tries >= WAKE_TRIES:
             self._quarantine(unit, PermanentError(f"{aggregate.wake_tries} wakes in a row failed"))
         else:
@@ -306,12 +360,13 @@ class Dispatcher:
             return
         head = waiting.pop(0)
         tried.append(head)
-        addressed = self.intake.address(_as_record(head))
+        addressed = self.intake.address(as_record(head))
         event = read_body(addressed)
         unit.cause_id = event.id
         if unit.aggregate.version <= 1 and unit.aggregate.counter == 0:
             unit.take_context(event)
         self.on[addressed.topic.name].handler(unit, event)
+        unit.ignored = None  # even if nothing follows from it, it waits no longer
 
     def _put_back(self, unit: Unit[Any], why: Exception) -> None:
         if not unit.aggregate.deferred:
@@ -320,14 +375,13 @@ class Dispatcher:
         head = unit.aggregate.deferred[0]
         head.tries += 1
         head.reason = str(why)
-        backoff = min(FIRST_BACKOFF_SECONDS * 2 ** head.tries, LONGEST_BACKOFF_SECONDS)
-        head.due = unit.now.timestamp() + (getattr(why, "retry_after", None) or backoff)
+        head.due = unit.now.timestamp() + pause_after(why, head.tries)
         if isinstance(why, TransientError) and head.tries < self.settings.defer_tries:
             return
         if not is_permanent(why) and head.tries < min(DEFECT_TRIES, self.settings.defer_tries):
             return
         unit.aggregate.deferred.pop(0)
-        record = _as_record(head)
+        record = as_record(head)
         letter = DeadLetter("deferred", self.service, record.topic, record.partition, record.offset, record.key,
                             record.value, record.headers, why, head.tries,
                             datetime.fromtimestamp(head.first_failed, UTC), unit.now)
@@ -344,8 +398,10 @@ class Dispatcher:
             answer[:] = [decide(unit)]
 
         async def item() -> None:
+            if done.done():
+                return  # nobody waits for it any more
             outcome = await outcome_of(lambda: self.work.run(at, keep, "command"))
-            if done.cancelled():
+            if done.done():
                 return
             if isinstance(outcome, Exception):
                 done.set_exception(outcome)
@@ -358,29 +414,3 @@ class Dispatcher:
 
 async def _read(addressed: Addressed) -> Received[Any]:
     return read_body(addressed)
-
-
-def _queue(unit: Unit[Any], addressed: Addressed, event: Received[Any], reason: str, due: float) -> None:
-    if len(unit.aggregate.deferred) >= MOST_DEFERRED:
-        raise PermanentError(f"{unit.id} already has {MOST_DEFERRED} deferred events")
-    record, now = addressed.record, unit.now.timestamp()
-    unit.aggregate.deferred.append(Deferred(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp=record.timestamp.timestamp(),
-        key=record.key.decode(errors="replace") if record.key is not None else None,
-        headers=[(name, (raw or b"").decode()) for name, raw in record.headers],
-        value=(record.value or b"").decode(),
-        event_id=event.id,
-        tries=1,
-        due=due,
-        reason=reason,
-        first_failed=now,
-    ))
-
-
-def _as_record(deferred: Deferred) -> Record:
-    return Record(deferred.topic, deferred.partition, deferred.offset, datetime.fromtimestamp(deferred.timestamp, UTC),
-                  None if deferred.key is None else deferred.key.encode(), deferred.value.encode(),
-                  tuple((name, text.encode()) for name, text in deferred.headers))

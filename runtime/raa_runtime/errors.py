@@ -4,7 +4,8 @@ RaaError
 ├── TransientError            deferred and tried again, then a dead letter
 │   ├── DependencyUnavailable
 │   ├── RateLimited
-│   └── DeadlineExceeded
+│   ├── DeadlineExceeded
+│   └── NewerState
 ├── PermanentError            a dead letter at once
 │   ├── Misconfigured
 │   ├── PublishRefused
@@ -44,6 +45,10 @@ class RateLimited(TransientError):
 
 class DeadlineExceeded(TransientError):
     """No answer in the time there was."""
+
+
+class NewerState(TransientError):
+    """A newer release wrote this aggregate; only a process of that release may decide on it."""
 
 
 class PermanentError(RaaError):

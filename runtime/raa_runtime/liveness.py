@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from raa_runtime.clock import Clock
@@ -12,6 +13,25 @@ from raa_runtime.state.port import DocumentStore, Process
 def new_incarnation(instance: str) -> str:
     """Name one run of a process: `<instance>:<pid>:<random>`, without white space."""
     return f"{instance.replace(' ', '_')}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _may_run(incarnation: str) -> bool:
+    """Say whether a former incarnation of our own name could still be a process of this machine.
+
+    If not, it is dead at once. If so (two processes were given one name, or its pid is used again) its silence decides.
+    """
+    pid = 0
+    with suppress(ValueError):
+        pid = int(incarnation.split(":")[-2])
+    if pid in {0, os.getpid()}:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @dataclass(slots=True)
@@ -47,8 +67,7 @@ class Liveness:
         self.dead = frozenset(row.incarnation for row in rows if self._is_dead(row))
 
     def _is_dead(self, row: Process) -> bool:
-        # An earlier incarnation of this very instance cannot be running: its lock or its name is ours now.
-        if row.stopped or row.instance == self._own.instance:
+        if row.stopped or (row.instance == self._own.instance and not _may_run(row.incarnation)):
             return True
         now = self._clock.monotonic()
         sighting = self._seen.get(row.incarnation)

@@ -235,8 +235,10 @@ class Service:
     async def _watch(self, consumer: Consumer) -> None:
         dog = Watchdog(lambda: consumer.settled, partial(_lag_of, consumer), self._answers,
                        self.platform.clock.monotonic)
-        while not await dog.is_stuck():
+        while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if await dog.is_stuck():
+                break
         self.log.critical("stuck", note="the lag grows and nothing is settled, though bus and store answer")
         self.stuck.set()
 

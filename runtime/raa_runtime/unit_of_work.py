@@ -13,6 +13,7 @@ from raa_runtime.bus.port import Bus, Message
 from raa_runtime.clock import Clock
 from raa_runtime.deadletters import DeadLetter
 from raa_runtime.errors import AlreadyHandled, PublishRefused, TransientError
+from raa_runtime.guard import result_of
 from raa_runtime.scope import scope_of
 from raa_runtime.state.aggregate import SEEN_KEPT, Activity, Aggregate, Entry
 from raa_runtime.state.codec import Kind, decode, encode
@@ -31,7 +32,7 @@ SHRINK_SECONDS: Final = 5.0
 ACTIVITY_GRACE_SECONDS: Final = 15.0
 LONGEST_BACKOFF_SECONDS: Final = 60.0
 _RACES: Final = 20
-_CACHE_BYTES: Final = 16 * 1024 * 1024
+_CACHE_BYTES: Final = 4 * 1024 * 1024
 _PUBLISHED_KEPT: Final = 100_000
 
 
@@ -71,6 +72,10 @@ class Published:
         if len(self._ids) > _PUBLISHED_KEPT:
             self._ids.popitem(last=False)
 
+    def discard(self, event_id: str) -> None:
+        """Forget one that no outbox holds any more."""
+        self._ids.pop(event_id, None)
+
     def __contains__(self, event_id: str) -> bool:
         """Say whether it is known."""
         return event_id in self._ids
@@ -107,30 +112,37 @@ class UnitOfWork:
         self._commit = GroupCommit(self.store)
         self._write_ids = itertools.count(1)
 
-    async def run(self, at: Address, decide: Decide, cause: Cause, event: Received[Any] | None = None) -> Unit[Any]:
+    async def run(self, at: Address, decide: Decide, cause: Cause, event: Received[Any] | None = None, *,
+                  header_only: bool = False) -> Unit[Any]:
         """Decide on one aggregate and make the decision durable, then publish what it says.
 
         `decide` may be called several times, each time on a fresh copy. Raises what `decide` raises,
         DependencyUnavailable when the store is away (then nothing is known to be stored), AlreadyHandled for a
-        duplicate whose outbox is out.
+        duplicate whose outbox is out. A state that cannot be read raises why, unless `decide` needs the header only.
         """
         for _ in range(_RACES):
-            unit, cached = await self._load(at)
+            unit, cached, gone = await self._load(at)
             if event is not None:
-                await self._refuse_duplicate(unit, event)
-            decide(unit)
+                await self._refuse_duplicate(unit, event, cached=cached)
+            problem = unit.aggregate.unreadable if not header_only else None
+            problem = problem or result_of(lambda: decide(unit))  # noqa: B023  # called here and now
+            if (problem or unit.ignored is not None) and cached:
+                self.cache.drop(at.kind.name, at.id)  # another process may know better
+                continue
+            if problem:
+                raise problem
             if unit.ignored is not None:
-                if cached:
-                    self.cache.drop(at.kind.name, at.id)
-                    continue
-                await self.publish(unit.aggregate)
+                await self._catch_up(unit)
                 return unit
             if await self._store(unit, cause, event):
+                for event_id in gone:
+                    self.published.discard(event_id)
                 await self._after(unit)
                 return unit
         raise TransientError(f"{at.id}: lost the race for its document {_RACES} times")
 
-    async def _load(self, at: Address) -> tuple[Unit[Any], bool]:
+    async def _load(self, at: Address) -> tuple[Unit[Any], bool, list[str]]:
+        gone: list[str] = []
         encoded = self.cache.get(at.kind.name, at.id)
         document = from_json(encoded) if encoded else await self.store.find(scope_of(at.id), at.kind.name, at.id)
         if document is None:
@@ -139,17 +151,21 @@ class UnitOfWork:
         else:
             aggregate = decode(at.kind, document)
             # What this process knows to be on the bus leaves with the next write.
+            gone = [entry.event_id for entry in aggregate.outbox if entry.event_id in self.published]
             aggregate.outbox = [entry for entry in aggregate.outbox if entry.event_id not in self.published]
         newest = aggregate.seen[-1][0] if aggregate.seen else None
         unit = Unit(at.kind, aggregate, self.clock.now(), self.service, self.deployment, self.owner, cause_id=newest)
-        return unit, encoded is not None
+        return unit, encoded is not None, gone
 
-    async def _refuse_duplicate(self, unit: Unit[Any], event: Received[Any]) -> None:
+    async def _refuse_duplicate(self, unit: Unit[Any], event: Received[Any], *, cached: bool) -> None:
         for seen, digest in unit.aggregate.seen:
             if seen == event.id:
                 if digest != event.digest:
                     raise InvalidEventError(f"event {event.id} came again with another content; ids must be unique")
-                await self.publish(unit.aggregate)
+                if cached:  # what this process wrote, it also finished
+                    await self.publish(unit.aggregate)
+                else:
+                    await self._catch_up(unit)
                 raise AlreadyHandled(event.id)
         unit.cause_id = event.id
         if unit.is_new:
@@ -167,18 +183,31 @@ class UnitOfWork:
         if await self._commit.write(write) == "lost":
             return False
         aggregate.version += 1
-        self.cache.put(unit.kind.name, unit.id, write.encoded)
+        if not aggregate.tombstone:
+            self.cache.put(unit.kind.name, unit.id, write.encoded)
         return True
 
     async def _after(self, unit: Unit[Any]) -> None:
-        for activity in unit.started:
-            if activity.id in unit.aggregate.activities and not activity.stopping:
-                self.launch(unit.kind.name, unit.aggregate, activity)
+        self._launch_own(unit)
         for name in unit.stopped:
             self.stop(unit.kind.name, unit.id, name)
-        for observe in self.observers:
-            observe(unit.kind, unit)
+        if unit.aggregate.unreadable is None:
+            for observe in self.observers:
+                observe(unit.kind, unit)
         await self.publish(unit.aggregate)
+
+    async def _catch_up(self, unit: Unit[Any]) -> None:
+        """Do what follows a write that was stored although its reply got lost, or whose process ended after it."""
+        self._launch_own(unit)
+        await self.publish(unit.aggregate)
+
+    def _launch_own(self, unit: Unit[Any]) -> None:
+        """Launch every intent of this process; those under way are not launched again."""
+        if unit.aggregate.quarantined:
+            return
+        for activity in list(unit.aggregate.activities.values()):
+            if activity.owner == self.owner:
+                self.launch(unit.kind.name, unit.aggregate, activity)
 
     async def publish(self, aggregate: Aggregate[Any]) -> None:
         """Publish what the outbox still holds, oldest first; returns only when all of it is durable or refused."""
@@ -229,8 +258,10 @@ class UnitOfWork:
 
 def wake_time(aggregate: Aggregate[Any], cause: Cause, now: float) -> float | None:
     """Find the earliest of an aggregate's timers, as architecture section 5 demands it of each cause."""
-    if aggregate.quarantined or aggregate.tombstone:
+    if aggregate.tombstone:
         return None
+    if aggregate.quarantined:
+        return now + OUTBOX_CHECK_SECONDS if aggregate.outbox and cause != "event" else None
     times = list(aggregate.timers.values())
     times += [activity.deadline + ACTIVITY_GRACE_SECONDS for activity in aggregate.activities.values()]
     times += [aggregate.deferred[0].due] if aggregate.deferred else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from raa_runtime.clock import Clock
-from raa_runtime.state.aggregate import Activity, Aggregate
+from raa_runtime.state.aggregate import Activity, stop_mark
 from raa_runtime.state.codec import Kind
 from raa_runtime.state.port import DocumentStore
 from raa_runtime.unit import Completed, Unit
@@ -41,9 +41,9 @@ def take_over(unit: Unit[Any], dead: Collection[str], completed: dict[str, Compl
 
     What may be repeated starts again here; `once` ends as unknown, because nobody may repeat it.
     """
+    now = unit.now.timestamp()
     for activity in list(unit.aggregate.activities.values()):
-        overdue = unit.now.timestamp() > activity.deadline + ACTIVITY_GRACE_SECONDS
-        if activity.owner not in dead and not overdue:
+        if not to_take_over(activity, dead, now):
             continue
         if activity.attempt >= MOST_RUNS:
             _settle(unit, activity, "unknown" if activity.effect == "once" else "failed", completed)
@@ -51,14 +51,20 @@ def take_over(unit: Unit[Any], dead: Collection[str], completed: dict[str, Compl
             _settle(unit, activity, "cancelled", completed)
         elif activity.effect == "once":
             _settle(unit, activity, "unknown", completed)
-        elif overdue and activity.owner not in dead:
+        elif activity.owner not in dead:
             _settle(unit, activity, "failed", completed)
-        elif activity.effect == "checkable" and unit.now.timestamp() < activity.deadline:
-            continue
         else:
             activity.owner, activity.epoch, activity.attempt = unit.owner, activity.epoch + 1, activity.attempt + 1
-            activity.deadline = unit.now.timestamp() + activity.timeout_seconds
+            activity.deadline = now + activity.timeout_seconds
             unit.started.append(activity)
+
+
+def to_take_over(activity: Activity, dead: Collection[str], now: float) -> bool:
+    """Say whether somebody has to step in now."""
+    if activity.owner not in dead:
+        return now > activity.deadline + ACTIVITY_GRACE_SECONDS
+    # what the far side is asked about must not be on its way any more
+    return activity.effect != "checkable" or activity.stopping or now >= activity.deadline
 
 
 def _settle(unit: Unit[Any], activity: Activity, outcome: Any, completed: dict[str, CompletedHandler]) -> None:
@@ -85,12 +91,17 @@ class Poller:
     partitions: Callable[[], Collection[int] | None]
     wake: Callable[[Kind[Any], str], None]
 
-    async def sweep(self) -> None:
-        """Hand over everything that is due now."""
+    async def sweep(self, under_way: int = 0) -> None:
+        """Hand over what is due now; `under_way` of them are in their lanes already and must not hide the others."""
         now, held = self.clock.now().timestamp(), self.partitions()
         for kind in self.kinds:
-            for aggregate in await self.store.due(kind.name, now, held, _PAGE):
+            for aggregate in await self.store.due(kind.name, now, held, under_way + _PAGE):
                 self.wake(kind, aggregate)
+
+    async def to_stop(self, incarnation: str) -> list[tuple[Kind[Any], str]]:
+        """Name the aggregates that ask this process to stop one of its activities."""
+        return [(kind, aggregate) for kind in self.kinds
+                for aggregate in await self.store.owned_by(kind.name, {stop_mark(incarnation)}, _PAGE)]
 
     async def reclaim(self, dead: Collection[str]) -> bool:
         """Hand over what dead processes were running; returns whether there was anything."""
@@ -104,8 +115,3 @@ class Poller:
     async def pause(self) -> None:
         """Sleep until the next sweep."""
         await asyncio.sleep(POLL_SECONDS)
-
-
-def outbox_is_out(aggregate: Aggregate[Any], published: Any) -> bool:
-    """Say whether everything in the outbox is known to be published."""
-    return all(entry.event_id in published for entry in aggregate.outbox)

@@ -12,7 +12,11 @@ SEEN_KEPT = 64
 
 
 class State(BaseModel):
-    """The part of an aggregate a service decides on. Unknown fields survive load and write."""
+    """The part of an aggregate a service decides on.
+
+    Unknown fields of it, and of the states nested in it, survive load and write. Parts of events kept in a state do
+    not: of them a release keeps what it knows.
+    """
 
     model_config = ConfigDict(extra="allow", validate_assignment=False)
 
@@ -81,9 +85,18 @@ class Deferred:
     first_failed: float
 
 
+def stop_mark(incarnation: str) -> str:
+    """Name, among an aggregate's owners, the wish that this process stops an activity of it."""
+    return f"stop!{incarnation}"
+
+
 @dataclass(slots=True)
 class Aggregate(Generic[S]):
-    """One aggregate in memory. `version` is that of the stored document; 0: there is none yet."""
+    """One aggregate in memory. `version` is that of the stored document; 0: there is none yet.
+
+    With `unreadable`, `state` is what was stored, as it was, and only the rest may be changed. `unknown` holds the
+    fields beside it that a newer release added.
+    """
 
     id: AggregateId
     tenant: str
@@ -107,8 +120,16 @@ class Aggregate(Generic[S]):
     activities: dict[str, Activity] = field(default_factory=dict)
     deferred: list[Deferred] = field(default_factory=list)
     updated_at: float = 0.0
+    unreadable: Exception | None = None
+    unknown: dict[str, Any] = field(default_factory=dict)
 
     @property
     def owners(self) -> list[str]:
-        """Name the incarnations that run activities of this aggregate."""
-        return sorted({activity.owner for activity in self.activities.values()})
+        """Name the incarnations that run activities of this aggregate, and who of them is asked to stop one.
+
+        A quarantined aggregate has none: nothing of it is taken over before its redrive.
+        """
+        if self.quarantined:
+            return []
+        owners = {activity.owner for activity in self.activities.values()}
+        return sorted(owners | {stop_mark(item.owner) for item in self.activities.values() if item.stopping})

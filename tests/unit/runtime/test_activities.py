@@ -124,7 +124,7 @@ async def test_the_outcome_of_a_fenced_epoch_is_discarded(tmp_path: Path) -> Non
 
         def take_over(unit: Any, _: None) -> None:
             (activity,) = unit.aggregate.activities.values()
-            activity.epoch += 1
+            activity.owner, activity.epoch = "another", 2
 
         await service.call(COUNT, "default/t1", take_over, None)
         gate.set()
