@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from raa_client.observed import Observed
 
+from raa_client.observed import Observed
 from tests.e2e.house import House, all_in_one, apart, running
 from tests.e2e.story import Stories, six_runs
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.error import URLError
 
 from raa_runtime.settings import ServiceSettings
-
 from tests.backends.process import Server, free_port, launch, wait_for
 
 SERVICES = ("executor", "safety", "memory", "router", "reflector", "planner")
@@ -109,9 +108,9 @@ def running(house: House) -> Iterator[House]:
         house.stop()
 
 
-def all_in_one(folder: Path, **environment: str) -> House:
+def all_in_one(folder: Path, logs: Path | None = None, **environment: str) -> House:
     """Describe `raa up` on the data folder `folder`; `environment` holds variables without their RAA_."""
-    house = House(folder / "logs", ServiceSettings.from_env({}, data=folder))
+    house = House(logs or folder / "logs", ServiceSettings.from_env({}, data=folder))
     variables = {f"RAA_{name.upper()}": value for name, value in environment.items()}
     up = [sys.executable, "-m", "raa_cli", "up", "--data", str(folder), "--log-level", "warning"]
     house.define("raa", up, variables)

@@ -11,7 +11,6 @@ from raa_client.observed import Observed, observe, reading
 from raa_schemas.ids import owned
 from raa_schemas.task import TaskCreated, TaskDone
 from raa_schemas.topics import TOPICS
-
 from tests.e2e.house import House
 
 DATA = Path(__file__).parents[2] / "examples" / "data"

@@ -12,7 +12,6 @@ from raa_runtime.bus.port import Record
 from raa_schemas.ids import owned
 from raa_schemas.task import TaskDone
 from raa_schemas.topics import TOPICS, dead_letter_topic
-
 from tests.e2e.house import House, all_in_one, running
 from tests.e2e.story import WINES, give, task
 

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from raa_client.observed import Observed
 from raa_schemas.reflection import ReflectionDone
 from raa_schemas.step import StepDone
 from raa_schemas.task import TaskDone
-
 from tests.backends.s3 import ACCESS_KEY, BUCKET
 from tests.e2e.house import House, apart, running
 from tests.e2e.story import AIR, DATA, REPORT, WINES, Stories, run, task, told
-
 
 
 def column(path: Path, name: str, delimiter: str) -> list[float]:

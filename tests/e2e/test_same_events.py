@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import pytest
+
 from raa_client.observed import Observed
 from raa_schemas.canonical import digest
 from raa_schemas.plan import PlanProposed, dependencies
@@ -16,7 +17,6 @@ from raa_schemas.reflection import ReflectionDone
 from raa_schemas.step import StepDone, StepFinished, StepReady, StepStarted
 from raa_schemas.task import TaskCreated, TaskDone, TaskStatus
 from raa_schemas.usage import UsageRecorded
-
 from tests.e2e.house import House
 from tests.e2e.story import Stories
 
@@ -33,7 +33,7 @@ def said(observed: Observed) -> Said:
     return Said(observed.envelope.type, observed.envelope.step, repr(_what(observed.event)))
 
 
-def _what(event: Any) -> Any:
+def _what(event: Any) -> Any:  # noqa: PLR0911  # a table: one line per event
     match event:
         case PlanProposed():
             return event.plan.version, event.plan.origin, event.plan.content_hash(), len(event.plan.lessons)
@@ -70,7 +70,8 @@ class Story:
 
     def edges(self) -> Counter[tuple[Said, Said]]:
         """Count pairs of what was said and what it led to."""
-        return Counter((said(cause), said(event)) for event in self._steps_of_the_way() for cause in self._causes(event))
+        return Counter((said(cause), said(event))
+                       for event in self._steps_of_the_way() for cause in self._causes(event))
 
     def unexplained(self) -> set[str]:
         """Name the types of the events that name no event of this task as their cause."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.service import topic_specs
 from raa_runtime.settings import ServiceSettings
