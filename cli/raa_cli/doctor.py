@@ -60,9 +60,9 @@ async def _examine(place: Place) -> AsyncIterator[Finding]:
     yield Finding("settings", "ok", _configured(settings))
     yield _disk(place)
     if settings.bus == "embedded":
-        yield await _embedded(place)
+        yield await _stack(place)
     else:
-        async for finding in _kafka(settings):
+        async for finding in _kafka(place, settings):
             yield finding
     if settings.store == "mongo":
         yield await _store(settings)
@@ -105,7 +105,7 @@ def _disk(place: Place) -> Finding:
     return Finding("data folder", "ok", f"{place.data}, {free // 1024**3} GB left")
 
 
-async def _embedded(place: Place) -> Finding:
+async def _stack(place: Place) -> Finding:
     info = await owner(place.data)
     if info is None:
         return Finding(
@@ -117,7 +117,7 @@ async def _embedded(place: Place) -> Finding:
     return Finding("stack", "ok", f"pid {info['pid']} runs {', '.join(sorted(info['urls']))}")
 
 
-async def _kafka(settings: ServiceSettings) -> AsyncIterator[Finding]:
+async def _kafka(place: Place, settings: ServiceSettings) -> AsyncIterator[Finding]:
     bus = open_bus(settings)
     try:
         await bus.start()
@@ -140,6 +140,9 @@ async def _kafka(settings: ServiceSettings) -> AsyncIterator[Finding]:
         )
     finally:
         await bus.stop()
+    if await owner(place.data):
+        yield await _stack(place)
+        return
     for part in PARTS:
         yield await _service(part.name)
 

@@ -162,12 +162,12 @@ async def _joined(data: Path) -> bool:
 async def service_url(place: Place, service: str) -> AsyncIterator[str]:
     """Give the address of a service of what runs, or start that service alone for the block."""
     settings = place.settings()
-    if settings.bus == "kafka":
-        yield configured_url(service)
-    elif info := await owner(place.data):
+    if info := await owner(place.data):
         if service not in info["urls"]:
             raise DependencyUnavailable(f"the stack on {place.data} runs no {service}; start one with `raa up`")
         yield info["urls"][service]
+    elif settings.bus == "kafka":
+        yield configured_url(service)
     else:
         async with Stack(place.data, bus=place.bus, services=[service], **stack_overrides(place.data)) as stack:
             await stack.ready()

@@ -32,9 +32,9 @@ async def ls(place: Place, tools: Sequence[Path], *, as_json: bool) -> None:
 
 
 async def _specs(place: Place, tools: Sequence[Path]) -> list[dict[str, Any]]:
-    if tools or (place.bus == "embedded" and not await owner(place.data)):
+    info = None if tools else await owner(place.data)
+    if tools or (place.bus == "embedded" and not info):
         return [spec.model_dump(mode="json") for spec in _registry(tools).specs()]
-    info = await owner(place.data) if place.bus == "embedded" else None
     url = info["urls"]["executor"] if info else configured_url("executor")
     listed: list[dict[str, Any]] = (await ask(url, "/v1/tools"))["tools"]
     return listed
