@@ -76,9 +76,15 @@ class Log:
                 self._drop_older(number, part, now - retention)
 
     def _compact(self, topic: int) -> None:
-        self._writer.execute(
-            "DELETE FROM records WHERE topic = :t AND key <> x'' AND (part, off) NOT IN "
-            "(SELECT part, max(off) FROM records WHERE topic = :t GROUP BY part, key)", {"t": topic})
+        newest: dict[tuple[int, bytes], int] = {}
+        superseded: list[tuple[int, int, int]] = []
+        for part, off, key in self._writer.execute(
+                "SELECT part, off, key FROM records WHERE topic = ? AND key <> x'' ORDER BY part, off", (topic,)):
+            if (former := newest.get((part, key))) is not None:
+                superseded.append((topic, part, former))
+            newest[part, key] = off
+        with self._transaction():
+            self._writer.executemany("DELETE FROM records WHERE topic = ? AND part = ? AND off = ?", superseded)
 
     def _drop_older(self, topic: int, part: int, limit: float) -> None:
         # times ascend with offsets, so this looks at what it drops and at one record more

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from pydantic import Field
 
 from raa_runtime.activities import Call
 from raa_runtime.bus.embedded import EmbeddedBus
@@ -26,7 +28,7 @@ from raa_schemas.task import TaskCreated, TaskDone, TaskStatus
 
 
 class Count(State):
-    goals: list[str] = []
+    goals: list[str] = Field(default_factory=list)
     rejected: int = 0
 
 
@@ -42,13 +44,19 @@ class Floor:
         self.bus: Any = EmbeddedBus(folder)
         self.effect = "read"
         self.seconds = 5.0
-        self.fail: Callable[[str], Exception | None] = lambda goal: None
+        self.fail: Callable[[str], Exception | None] = lambda _: None
         self.work: Callable[[Call], Any] = lambda call: call.args["goal"].upper()
         self.calls: list[Call] = []
+        self.kind = COUNT
+        self.fail_worked: Exception | None = None
+        self.ignores: Callable[[], bool] = lambda: False
 
     def on_created(self, unit: Unit[Count], event: Received[TaskCreated]) -> None:
         if problem := self.fail(event.data.goal):
             raise problem
+        if self.ignores():
+            unit.ignore("as the test wants it")
+            return
         unit.state.goals = [*unit.state.goals, event.data.goal]
         unit.publish(TaskStatus(task_id=unit.task_id, state="planning"))
         unit.set_timer("end", unit.now + timedelta(hours=1))
@@ -60,6 +68,8 @@ class Floor:
         unit.publish(TaskStatus(task_id=unit.task_id, state="running"))
 
     def on_worked(self, unit: Unit[Count], done: Completed) -> None:
+        if self.fail_worked:
+            raise self.fail_worked
         unit.publish(TaskDone(task_id=unit.task_id, outcome="succeeded", result=[done.outcome, done.result]))
         unit.close()
 
@@ -77,9 +87,10 @@ class Floor:
             deployment="", data=self.folder, bus=self.bus, clock=SystemClock(), kv=InProcessKeyValue(),
             open_store=lambda name: SqliteStore(self.folder / f"{name}.sqlite"), logger=_quiet)
         return Service(
-            self.name, self.settings, platform, kinds=[COUNT],
-            on=[On(TaskCreated, COUNT, self.on_created), On(PlanRejected, COUNT, self.on_rejected)],
-            does=[Does("work", COUNT, self.run_work, self.on_worked)], timers=[Timer("end", COUNT, self.on_end)])
+            self.name, self.settings, platform, kinds=[self.kind],
+            on=[On(TaskCreated, self.kind, self.on_created), On(PlanRejected, self.kind, self.on_rejected)],
+            does=[Does("work", self.kind, self.run_work, self.on_worked)],
+            timers=[Timer("end", self.kind, self.on_end)])
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Service]:
@@ -107,6 +118,13 @@ class Floor:
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish and insist."""
         assert await self.bus.publish(messages) == [None] * len(messages)
+
+
+async def until(holds: Callable[[], Awaitable[Any]]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(10):
+        while not await holds():  # noqa: ASYNC110  # what is waited for lies in a store or in another task
+            await asyncio.sleep(0.02)
 
 
 def _quiet(service: str) -> Any:

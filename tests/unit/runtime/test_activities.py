@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from raa_runtime.activities import ActivityFailed
 from raa_runtime.errors import LeaseLost, TransientError
 from raa_runtime.liveness import Liveness
@@ -15,8 +16,7 @@ from raa_runtime.testing import message_of
 from raa_schemas.errors import error
 from raa_schemas.ids import TenantId
 from raa_schemas.task import TaskCreated
-
-from tests.unit.runtime.floor import COUNT, Floor
+from tests.unit.runtime.floor import COUNT, Floor, until
 from tests.unit.runtime.test_delivery import crash
 
 ME = TenantScope(TenantId("default"))
@@ -129,8 +129,7 @@ async def test_the_outcome_of_a_fenced_epoch_is_discarded(tmp_path: Path) -> Non
         await service.call(COUNT, "default/t1", take_over, None)
         gate.set()
         await service._lanes.idle()
-        while service._activities._tasks:
-            await asyncio.sleep(0.01)
+        await asyncio.wait([*service._activities._tasks.values(), asyncio.create_task(asyncio.sleep(0))])
         await service._lanes.idle()
         assert await floor.records("task.done") == []
         aggregate = await service.store(COUNT).find(ME, "default/t1")
@@ -166,9 +165,14 @@ async def test_an_ended_aggregate_shrinks_to_its_tombstone_and_needs_no_further_
     async with floor.running() as service:
         await floor.publish(WORK)
         await result_of(floor)
-        async with asyncio.timeout(5):
-            while not (aggregate := await service.store(COUNT).find(ME, "default/t1")) or not aggregate.tombstone:
-                await asyncio.sleep(0.05)
+
+        async def shrunk() -> Any:
+            found = await service.store(COUNT).find(ME, "default/t1")
+            return found is not None and found.tombstone
+
+        await until(shrunk)
+        aggregate = await service.store(COUNT).find(ME, "default/t1")
+    assert aggregate is not None
     assert aggregate.wake_at is None
     assert aggregate.outbox == []
     assert aggregate.state.goals == ["work"]

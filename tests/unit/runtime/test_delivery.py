@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from raa_runtime.bus.port import Message
 from raa_runtime.errors import PublishRefused
 from raa_runtime.scope import TenantScope
@@ -13,7 +14,6 @@ from raa_runtime.testing import message_of
 from raa_schemas.ids import TenantId
 from raa_schemas.plan import PlanRejected
 from raa_schemas.task import TaskCreated
-
 from tests.unit.runtime.floor import COUNT, Floor, away
 
 ME = TenantScope(TenantId("default"))

@@ -4,6 +4,7 @@ import asyncio
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raa_runtime.lanes import Lanes
 from raa_runtime.watermark import Watermark
 
@@ -50,3 +51,24 @@ def test_a_lane_keeps_its_order_and_holds_nobody_else_up() -> None:
         return seen
 
     assert asyncio.run(scenario()) == ["b1", "a1", "a2"]
+
+
+def test_an_item_that_raises_keeps_its_place_until_it_succeeds() -> None:
+    async def scenario() -> list[str]:
+        seen: list[str] = []
+        lanes = Lanes(lambda lane, problem: seen.append(f"{lane}: {problem}"))
+
+        async def once_bad() -> None:
+            if not seen:
+                raise RuntimeError("bug")
+            seen.append("first")
+
+        async def second() -> None:
+            seen.append("second")
+
+        lanes.put("a", once_bad)
+        lanes.put("a", second)
+        await lanes.idle()
+        return seen
+
+    assert asyncio.run(scenario()) == ["a: bug", "first", "second"]

@@ -1,0 +1,150 @@
+"""Stopping: in which order, within which bounds, and what must not count as done."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raa_runtime.bus.port import Record, TopicPartition, UndecodableBatch
+from raa_runtime.errors import DependencyUnavailable
+from raa_runtime.service import topic_specs
+from tests.unit.runtime.floor import Floor, until
+from tests.unit.runtime.test_delivery import created, headers
+
+pytestmark = pytest.mark.anyio
+
+
+async def committed(floor: Floor) -> int:
+    return sum((await floor.bus.committed("planner", ["task.created"])).values())
+
+
+async def _left(floor: Floor) -> bool:
+    return not floor.bus._groups["planner"]
+
+
+async def test_a_drain_with_the_store_away_ends_within_its_bounds_and_settles_nothing(tmp_path: Path):
+    floor = Floor(tmp_path, drain_seconds=0.2)
+    reached = asyncio.Event()
+    await floor.bus.start()
+    service = floor.build()
+    await service.start()
+
+    async def away(_: Any) -> Any:
+        reached.set()
+        raise DependencyUnavailable("no space left")
+
+    service._db.commit = away  # type: ignore[method-assign]
+    await floor.publish([created()])
+    await asyncio.wait_for(reached.wait(), 5)
+    assert "work" in await service.missing()
+    begun = time.monotonic()
+    await service.drain()
+    assert time.monotonic() - begun < 5
+    assert await committed(floor) == 0
+    await floor.bus.stop()
+
+    after = Floor(tmp_path)
+    async with after.running():
+        await after.eventually("task.status", 1)
+
+
+async def test_a_drain_gives_the_partitions_back_before_it_waits_for_what_nobody_may_repeat(tmp_path: Path):
+    floor = Floor(tmp_path)
+    started, gate = asyncio.Event(), asyncio.Event()
+
+    async def work(_: Any) -> str:
+        started.set()
+        await gate.wait()
+        return "sent"
+
+    floor.effect, floor.work = "once", work
+    await floor.bus.start()
+    service = floor.build()
+    await service.start()
+    await floor.publish([created("t1", "work")])
+    await asyncio.wait_for(started.wait(), 5)
+    draining = asyncio.create_task(service.drain())
+    await until(lambda: _left(floor))
+    assert await committed(floor) == 1
+    assert not draining.done()
+    gate.set()
+    await draining
+    assert len(await floor.records("task.done")) == 1
+    await floor.bus.stop()
+
+
+async def test_a_drain_may_be_asked_for_twice(tmp_path: Path):
+    floor = Floor(tmp_path)
+    async with floor.running() as service:
+        await asyncio.gather(service.drain(), service.drain())
+
+
+async def test_a_service_that_never_started_can_be_drained(tmp_path: Path):
+    await Floor(tmp_path).build().drain()
+
+
+async def test_a_record_that_breaks_its_reader_is_a_dead_letter_and_the_next_is_read(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    floor = Floor(tmp_path)
+    async with floor.running() as service:
+        address = service._dispatcher.intake.address
+
+        def odd(record: Record) -> Any:
+            if b"bad" in (record.value or b""):
+                raise ZeroDivisionError
+            return address(record)
+
+        monkeypatch.setattr(service._dispatcher.intake, "address", odd)
+        await floor.publish([created("t1", "bad"), created("t2")])
+        [letter] = await floor.eventually("planner.dlq", 1)
+        await floor.eventually("task.status", 1)
+        await service.caught_up()
+        assert service._consumer is not None
+        assert service._consumer.in_flight == 0
+    assert "ZeroDivisionError" in headers(letter)["dl_message"]
+
+
+async def test_a_batch_nobody_can_decode_costs_one_dead_letter_that_names_it(tmp_path: Path):
+    floor = Floor(tmp_path)
+    await floor.bus.start()
+    service = floor.build()
+    await floor.bus.apply_topics(topic_specs(floor.settings))
+    await floor.publish([created("t1"), created("t1"), created("t1")])
+    [place] = [place for place, end in (await floor.bus.end_offsets(["task.created"])).items() if end]
+    await service.start()
+    assert service._consumer is not None
+    subscription = service._consumer.subscription
+    poll, skipped = subscription.poll, []
+    skip = subscription.skip
+
+    async def broken(most: int, seconds: float) -> list[Record]:
+        if not skipped:
+            raise UndecodableBatch(place, 0, 2, "of an unknown codec")
+        return await poll(most, seconds)
+
+    async def note(where: TopicPartition, offset: int) -> None:
+        skipped.append((where, offset))
+        await skip(where, offset)
+
+    subscription.poll, subscription.skip = broken, note  # type: ignore[method-assign]
+    [letter] = await floor.eventually("planner.dlq", 1)
+    await service.caught_up()
+    assert skipped == [(place, 2)]
+    assert "offsets 0 to 1" in headers(letter)["dl_message"]
+    await service.drain()
+    await floor.bus.stop()
+
+
+async def test_a_paused_member_that_lost_a_partition_reads_it_when_it_comes_back(tmp_path: Path):
+    floor = Floor(tmp_path, max_in_flight=1)
+    async with floor.running() as service:
+        assert service._consumer is not None
+        consumer = service._consumer
+        places = consumer.subscription.assignment()
+        consumer.subscription.pause(places)
+        await consumer.revoked(places)
+        await consumer.assigned(places)
+        await floor.publish([created()])
+        await floor.eventually("task.status", 1)
