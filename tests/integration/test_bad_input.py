@@ -267,9 +267,9 @@ def garbage_model() -> Iterator[str]:
 
 
 def test_a_model_that_answers_garbage_fails_its_tasks_and_nothing_else() -> None:
-    impatient = {"retry_seconds": "1", "plan_timeout_seconds": "2"}
     with TemporaryDirectory(prefix="raa-") as folder, garbage_model() as url, running(all_in_one(
-            Path(folder), openai_base_url=url, openai_model="garbage", **impatient)) as house:
+            Path(folder), openai_base_url=url, openai_model="garbage", retry_seconds="1",
+            plan_timeout_seconds="2")) as house:
         for kind in GARBAGE:
             done = end_of(house, f"garbage {kind}")
             assert done.error is not None
