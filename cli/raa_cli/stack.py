@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from raa_runtime.blobs import BlobStore
 from raa_runtime.bus.port import Bus
@@ -21,6 +22,7 @@ from raa_runtime.service import Service
 from raa_runtime.settings import ServiceSettings
 
 READY_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 0.02
 
 
 class Part(NamedTuple):
@@ -36,8 +38,10 @@ class Part(NamedTuple):
 
 
 # In the order they start: whoever is asked before those who ask.
-PARTS: Final = tuple(Part(name, f"{name.capitalize()}Settings")
-                     for name in ("executor", "safety", "memory", "router", "reflector", "planner"))
+PARTS: Final = tuple(
+    Part(name, f"{name.capitalize()}Settings")
+    for name in ("executor", "safety", "memory", "router", "reflector", "planner")
+)
 
 
 class Stack:
@@ -47,9 +51,14 @@ class Stack:
     owns the folder, naming its pid.
     """
 
-    def __init__(self, data: Path, *, services: Sequence[str] | None = None,
-                 environment: Mapping[str, str] | None = None,
-                 **overrides: Any) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        services: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        **overrides: Any,
+    ) -> None:
         names = [part.name for part in PARTS]
         unknown = [name for name in services or () if name not in names]
         if unknown:
@@ -77,33 +86,35 @@ class Stack:
             self._opened = opened.pop_all()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._opened.aclose()
 
-    def _read_settings(self, opened: contextlib.ExitStack | contextlib.AsyncExitStack) -> dict[str, ServiceSettings]:
-        """Give every service a port of its own, and everybody the addresses of all."""
-        ports = {part.name: self._reserve(opened) for part in self._parts}
+    def _read_settings(self, opened: contextlib.AsyncExitStack) -> dict[str, ServiceSettings]:
+        """Give every service a port of its own, and those of this process the addresses of each other."""
+        classes = {part.name: part.load()[1] for part in self._parts}
+        ports = {name: self._known_port(name) or _reserve(opened) for name in classes}
         urls = {f"{name}_url": f"http://127.0.0.1:{port}" for name, port in ports.items()}
         settings = {}
-        for part in self._parts:
-            cls = part.load()[1]
-            given = {"data": self.data, "http_port": ports[part.name]} | urls | self._overrides
-            known = {name: value for name, value in given.items() if name in cls.model_fields}
-            settings[part.name] = cls.from_env(self._environment, **known)
+        for name, cls in classes.items():
+            given = {"data": self.data, "http_port": ports[name]} | urls | self._overrides
+            known = {field: value for field, value in given.items() if field in cls.model_fields}
+            settings[name] = cls.from_env(self._environment, **known)
         return settings
 
-    @staticmethod
-    def _reserve(opened: contextlib.ExitStack | contextlib.AsyncExitStack) -> int:
-        # Bound but not listening: nobody else gets the port, and the service's own socket may still bind it.
-        reserved: socket.socket = opened.enter_context(listen("127.0.0.1", 0))
-        port: int = reserved.getsockname()[1]
-        return port
+    def _known_port(self, name: str) -> int | None:
+        """Say where the other processes look for a service, if this stack runs only some of them."""
+        if len(self._parts) == len(PARTS):
+            return None
+        field = f"{name}_url"
+        defaults = (cls.model_fields[field].default for _, cls in (part.load() for part in PARTS)
+                    if field in cls.model_fields)  # fmt: skip
+        url = self._environment.get(f"RAA_{name.upper()}_URL") or next(defaults, None)
+        return urlsplit(url).port if url else None
 
     async def _drain(self) -> None:
-        # Whoever asks stops before those who are asked.
-        for service in reversed(self.services.values()):
-            await service.drain()
+        await asyncio.gather(*(service.drain() for service in self.services.values()))
 
     @property
     def urls(self) -> dict[str, str]:
@@ -123,7 +134,17 @@ class Stack:
         """Wait until every service is ready; raises DependencyUnavailable naming what is missing."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                while await self.missing():
-                    await asyncio.sleep(0.02)
+                while await self.missing():  # noqa: ASYNC110  # readiness is asked for: nobody announces it
+                    await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             raise DependencyUnavailable(f"not ready after {timeout_seconds:.0f} s: {await self.missing()}") from None
+
+
+def _reserve(opened: contextlib.AsyncExitStack) -> int:
+    """Find a free port and keep it until the block ends.
+
+    The socket is bound but not listening: nobody else gets the port, and the service's own socket may still bind it.
+    """
+    reserved: socket.socket = opened.enter_context(listen("127.0.0.1", 0))
+    port: int = reserved.getsockname()[1]
+    return port
