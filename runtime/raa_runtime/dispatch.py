@@ -2,19 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from raa_runtime.away import Away
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.deadletters import DeadLetter
 from raa_runtime.deferral import as_record, pause_after, queue_behind
 from raa_runtime.errors import (
     AggregateTooLarge,
     AlreadyHandled,
-    DependencyUnavailable,
     NewerState,
     PermanentError,
     TransientError,
@@ -52,13 +52,6 @@ class On(Generic[E]):
     handler: Callable[[Unit[Any], Received[E]], None]
 
 
-class Away:
-    """Remember what does not answer, so that readiness can name it."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-
-
 @dataclass
 class Dispatcher:
     """Run the work of one service in its lanes. Its methods for the consumer never raise."""
@@ -76,26 +69,14 @@ class Dispatcher:
     rejections: Rejection | None = None
     count: Callable[[str, str], None] = lambda *_: None
     settled: Callable[[str, str, str, int], None] = lambda *_: None
-    away: Away = field(default_factory=Away)
     waking: set[tuple[str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.away = Away(self.work.log)
 
     def lane_of(self, addressed: Addressed) -> str:
         """Name the lane of a record: its aggregate."""
         return f"{self.on[addressed.topic.name].kind.name}:{addressed.aggregate}"
-
-    async def _until_stored(self, work: Callable[[], Awaitable[T]]) -> T | Exception:
-        """Try again for as long as the store or the bus is away; every other failure is the caller's to judge."""
-        pause = 0.1
-        while True:
-            outcome = await outcome_of(work)
-            if not isinstance(outcome, DependencyUnavailable):
-                self.away.reason = None
-                return outcome
-            if self.away.reason is None:
-                self.work.log.warning("dependency_away", reason=str(outcome), note="waiting until it is back")
-            self.away.reason = str(outcome)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 5.0)
 
     # events
 
@@ -109,7 +90,7 @@ class Dispatcher:
         event = outcome
         while True:
             tries += 1
-            problem = await self._until_stored(lambda: self._process(addressed, event))
+            problem = await self.away.outlast(lambda: self._process(addressed, event))
             if not isinstance(problem, Exception):
                 self.count(addressed.topic.name, "handled")
                 return
@@ -117,7 +98,7 @@ class Dispatcher:
                 self.count(addressed.topic.name, "duplicate")
                 return
             if isinstance(problem, TransientError):
-                problem = await self._until_stored(partial(self._defer, addressed, event, problem))
+                problem = await self.away.outlast(partial(self._defer, addressed, event, problem))
                 if not isinstance(problem, Exception):
                     self.count(addressed.topic.name, "deferred")
                     return
@@ -225,7 +206,7 @@ class Dispatcher:
             self.completed[done.kind](unit, done)
             unit.ignored = None  # even if nothing follows from it, the activity is over
 
-        problem = await self._until_stored(lambda: self.work.run(at, decide, "completed"))
+        problem = await self.away.outlast(lambda: self.work.run(at, decide, "completed"))
         if isinstance(problem, AggregateTooLarge) and done.outcome == "done":
             failed = replace(done, outcome="failed", result=None, error=error("too_large", str(problem)))
             await self._complete(at, failed)
@@ -239,7 +220,7 @@ class Dispatcher:
         tries = 0
         while True:
             tries += 1
-            problem = await self._until_stored(lambda: self.work.run(at, decide, cause))
+            problem = await self.away.outlast(lambda: self.work.run(at, decide, cause))
             if not isinstance(problem, Exception):
                 return
             self.work.log.error("unit_defect", cause=cause, aggregate=at.id, exc_info=problem)
@@ -252,7 +233,7 @@ class Dispatcher:
 
     async def _give_up(self, at: Address, problem: Exception, cause: Cause) -> None:
         quarantine = partial(self._quarantine, problem=problem)
-        failed = await self._until_stored(lambda: self.work.run(at, quarantine, cause, header_only=True))
+        failed = await self.away.outlast(lambda: self.work.run(at, quarantine, cause, header_only=True))
         if isinstance(failed, Exception):
             self.work.log.critical("quarantine_failed", aggregate=at.id, exc_info=failed)
 
@@ -295,7 +276,7 @@ class Dispatcher:
     async def _wake(self, at: Address) -> None:
         self.waking.discard((at.kind.name, at.id))
         handlers = dict(self.timers.get(at.kind.name, {}))
-        claimed = await self._until_stored(lambda: self.work.run(at, self._claim, "wake", header_only=True))
+        claimed = await self.away.outlast(lambda: self.work.run(at, self._claim, "wake", header_only=True))
         if isinstance(claimed, Exception):
             self.work.log.error("wake_defect", aggregate=at.id, exc_info=claimed)
             return
@@ -309,7 +290,7 @@ class Dispatcher:
             fire_timers(unit, handlers)
             unit.ignored = None  # the timers that fired are gone, whatever their handlers made of it
 
-        problem = await self._until_stored(lambda: self.work.run(at, decide, "wake"))
+        problem = await self.away.outlast(lambda: self.work.run(at, decide, "wake"))
         if isinstance(problem, Exception):
             self.work.log.error("wake_defect", aggregate=at.id, exc_info=problem)
             return
@@ -344,12 +325,12 @@ class Dispatcher:
         while True:
             tried: list[Deferred] = []
             attempt = partial(self._next_deferred, tried=tried)
-            outcome = await self._until_stored(partial(self.work.run, at, attempt, "wake"))
+            outcome = await self.away.outlast(partial(self.work.run, at, attempt, "wake"))
             if not tried:
                 return
             if isinstance(outcome, Exception):
                 put_back = partial(self._put_back, why=outcome)
-                await self._until_stored(partial(self.work.run, at, put_back, "wake"))
+                await self.away.outlast(partial(self.work.run, at, put_back, "wake"))
                 return
 
     def _next_deferred(self, unit: Unit[Any], tried: list[Deferred]) -> None:
