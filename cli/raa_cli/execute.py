@@ -1,6 +1,5 @@
 """Runs what a command does; what it raises on purpose becomes one line and an exit code."""
 
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -9,6 +8,7 @@ import typer
 
 from raa_client.errors import InputUnusable
 from raa_runtime.errors import Misconfigured, RaaError
+from raa_runtime.main import run_loop
 from raa_runtime.telemetry import configure_logging
 
 FAILED: Final = 1
@@ -27,7 +27,7 @@ def execute(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
     """Run a command to its end; raises typer.Exit with 0, 1 for a failure or 2 for a mistake in its use."""
     configure_logging("error")  # commands that run services choose for themselves
     try:
-        code = asyncio.run(work()) or 0
+        code = run_loop(work()) or 0
     except (Misconfigured, InputUnusable) as problem:
         code = _tell(problem, USAGE)
     except RaaError as problem:

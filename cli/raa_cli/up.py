@@ -14,13 +14,14 @@ from raa_cli.output import print_json
 from raa_cli.session import Place, stack_overrides
 from raa_cli.stack import PARTS, Stack
 from raa_client.operator import operator_of
+from raa_runtime.main import IMPATIENT, STUCK, leave_soon, settle_memory
 from raa_runtime.telemetry import configure_logging
 
 
 async def up(
     place: Place, *, services: str | None, tools: Sequence[Path], model: str | None, log_level: str, as_json: bool
-) -> None:
-    """Start, say so on standard output when all are ready, and drain on SIGTERM or SIGINT."""
+) -> int:
+    """Start, say so on standard output when all are ready, and drain on SIGTERM or SIGINT; gives the exit code."""
     begun = time.monotonic()
     configure_logging(log_level)
     place.settings()
@@ -34,10 +35,24 @@ async def up(
             await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
                 await ready
+                settle_memory()
                 _say_ready(place, stack, time.monotonic() - begun, as_json=as_json)
-            await stopped
+            stuck = await _stopped_or_stuck(stack, stopped)
             ready.cancel()
             await asyncio.gather(ready, return_exceptions=True)
+    leave_soon(STUCK if stuck else 0)
+    return STUCK if stuck else 0
+
+
+async def _stopped_or_stuck(stack: Stack, stopped: "asyncio.Task[Any]") -> bool:
+    """Wait until somebody stops the stack, or a watchdog finds a service stuck; say which."""
+    stuck = [asyncio.create_task(service.stuck.wait()) for service in stack.services.values()]
+    await asyncio.wait([stopped, *stuck], return_when=asyncio.FIRST_COMPLETED)
+    found = any(task.done() for task in stuck)
+    for task in (stopped, *stuck):
+        task.cancel()
+    await asyncio.gather(stopped, *stuck, return_exceptions=True)
+    return found
 
 
 def _chosen(services: str | None, bus: str) -> list[str] | None:
@@ -78,13 +93,12 @@ def _say_ready(place: Place, stack: Stack, seconds: float, *, as_json: bool) -> 
 
 @asynccontextmanager
 async def _told_to_stop() -> AsyncIterator[asyncio.Event]:
-    """Turn the first SIGTERM or SIGINT into an event; a second one ends the wait for the drain."""
+    """Turn the first SIGTERM or SIGINT into an event; a second one ends the process at once, as a crash would."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    task = asyncio.current_task()
 
     def told() -> None:
-        if stop.is_set() and task is not None:
-            task.cancel()
+        if stop.is_set():
+            os._exit(IMPATIENT)
         stop.set()
 
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -36,7 +36,7 @@ def on_rejected(record: Record, reason: str, *, deployment: str, policy: IntakeP
 
 def _done(record: Record, reason: str, task_id: str, *, mismatch: bool) -> TaskDone:
     body = _read(record.value)
-    named, correlation = body.get("task_id"), body.get("correlation_id")
+    named, correlation = (body or {}).get("task_id"), (body or {}).get("correlation_id")
     details = {"task_id": named[:200]} if isinstance(named, str) else {}
     return TaskDone(
         task_id=task_id,
@@ -47,10 +47,10 @@ def _done(record: Record, reason: str, task_id: str, *, mismatch: bool) -> TaskD
     )
 
 
-def _code(body: dict[str, Any]) -> str:
-    goal = body.get("goal")
+def _code(body: dict[str, Any] | None) -> str:
+    goal = (body or {}).get("goal")
     named = isinstance(goal, str) and goal.strip()
-    return "record_invalid" if named or not body or "specversion" in body else "goal_missing"
+    return "record_invalid" if body is None or named or "specversion" in body else "goal_missing"
 
 
 def _tenant_of(record: Record, deployment: str, policy: IntakePolicy) -> tuple[str | None, bool]:
@@ -65,9 +65,10 @@ def _tenant_of(record: Record, deployment: str, policy: IntakePolicy) -> tuple[s
         return None, False
 
 
-def _read(value: bytes | None) -> dict[str, Any]:
+def _read(value: bytes | None) -> dict[str, Any] | None:
+    """Give the body's object, None if it is none."""
     try:
         body = json.loads(value or b"null")
     except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+    return body if isinstance(body, dict) else None

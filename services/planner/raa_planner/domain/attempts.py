@@ -67,16 +67,18 @@ def judge(task: Task, run: RunEnd, verdict: ReflectionDone) -> End | None:
 
 
 def _given_up(run: RunEnd, verdict: ReflectionDone) -> ErrorInfo:
-    failed = run.failed_step
-    details = {} if failed is None else {"step_error": failed.error.model_dump(mode="json", exclude_none=True)}
-    if verdict.check is not None:
-        details["check"] = verdict.check.model_dump(mode="json")
-    return error("gave_up", verdict.reason or None, step_id=failed.step if failed else None, **details)
+    """Name the step's own error where one failed: it says more than that reflection found nothing to try."""
+    if run.failed_step is not None:
+        problem = run.failed_step.error
+        details = problem.details | {"reflection": verdict.reason}
+        return problem.model_copy(update={"step_id": run.failed_step.step, "details": details})
+    details = {"check": verdict.check.model_dump(mode="json")} if verdict.check is not None else {}
+    return error("gave_up", verdict.reason or None, **details)
 
 
 def _another_plan(task: Task, run: RunEnd, verdict: ReflectionDone) -> End | None:
     if task.plan is None or task.asked.plan is not None:
-        return End("failed", _own_failure(run, verdict))  # a client's plan is fixed: nobody may write another
+        return End("failed", _given_up(run, verdict))  # a client's plan is fixed: nobody may write another
     attempt = Attempt(number=task.attempt, plan=task.plan, failed_step=run.failed_step, check=verdict.check,
                       hypotheses=verdict.hypotheses)
     step_id = run.failed_step.step if run.failed_step else None
@@ -92,12 +94,6 @@ def _another_plan(task: Task, run: RunEnd, verdict: ReflectionDone) -> End | Non
     task.rejection = task.run_end = task.verdict = None
     task.steps_done = task.steps_total = 0
     return None
-
-
-def _own_failure(run: RunEnd, verdict: ReflectionDone) -> ErrorInfo:
-    if run.failed_step is not None:
-        return run.failed_step.error.model_copy(update={"step_id": run.failed_step.step})
-    return _given_up(run, verdict)
 
 
 def objection(task: Task, plan: Plan) -> End | None:

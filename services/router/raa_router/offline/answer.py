@@ -34,9 +34,15 @@ def answer(messages: Iterable[Any]) -> str:
         _check_means(plan, prompt)
         return json.dumps(plan, allow_nan=False)
     except NotUnderstoodError as refusal:
-        return json.dumps({"cannot": str(refusal)})
+        return json.dumps({"cannot": str(refusal) + _unusable(prompt)})
     except (RecursionError, ValueError):
         return json.dumps({"cannot": "the goal needs arguments that JSON cannot carry; make it simpler"})
+
+
+def _unusable(prompt: Prompt) -> str:
+    """Name the inputs that hold nothing to compute with, which is often why a goal makes no sense."""
+    odd = [f"{source.name} is {source.format}" for source in prompt.sources if source.format in {"empty", "binary"}]
+    return f"; note that {' and '.join(odd)}" if odd else ""
 
 
 def _first_plan(prompt: Prompt) -> dict[str, Any]:
