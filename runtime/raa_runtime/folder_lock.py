@@ -10,10 +10,14 @@ from raa_runtime.errors import Misconfigured
 
 
 class FolderLock:
-    """Hold a data folder; the file names the owner's pid. The kernel lets go of it when the process ends."""
+    """Hold a data folder, or one service's part of it; the file names the owner's pid.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "raa.lock"
+    The kernel lets go of it when the process ends.
+    """
+
+    def __init__(self, folder: Path, service: str | None = None) -> None:
+        self._path = folder / f"{service or 'raa'}.lock"
+        self._what = f"the service {service}" if service else "a stack"
 
     def __enter__(self) -> Self:
         try:
@@ -28,8 +32,8 @@ class FolderLock:
             owner = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
             raise Misconfigured(
-                f"process {owner} already runs a stack on {self._path.parent}; "
-                "use that one, stop it, or name another folder with --data") from None
+                f"process {owner} already runs {self._what} on {self._path.parent}; "
+                "use that one, stop it, or name another folder with --data (RAA_DATA)") from None
         except OSError as problem:
             os.close(self._file)
             raise Misconfigured(f"{self._path}: its file system has no locks ({problem.strerror}); "

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from raa_runtime.errors import DependencyUnavailable, Misconfigured
+from raa_runtime.folder_lock import FolderLock
 from raa_runtime.platform import Platform, open_platform
 from raa_runtime.service import Service
 from raa_runtime.settings import ServiceSettings
@@ -79,13 +80,14 @@ async def _run(build: Callable[[C, Platform], Service], settings: C) -> int:
         asyncio.get_running_loop().add_signal_handler(name, asked)
     async with open_platform(settings) as platform:
         service = build(settings, platform)
-        try:
-            await service.start()
-            settle_memory()
-            waits = [asyncio.create_task(event.wait()) for event in (stop, service.stuck)]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await service.drain()
+        with FolderLock(settings.data, service.name):
+            try:
+                await service.start()
+                settle_memory()
+                waits = [asyncio.create_task(event.wait()) for event in (stop, service.stuck)]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await service.drain()
     code = STUCK if service.stuck.is_set() else 0
     leave_soon(code)
     return code

@@ -81,6 +81,15 @@ class House:
         failed = {name: server.process.returncode for name, server in running.items() if server.process.returncode}
         assert not failed, f"ended badly: {failed}\n{self.logs()}"
 
+    def command_of(self, name: str) -> tuple[list[str], dict[str, str]]:
+        """Give how a process was started: command and environment."""
+        command, environment = self._commands[name]
+        return list(command), dict(environment)
+
+    def pid_of(self, name: str) -> int:
+        """Give a process's id; what starts it replaces itself, so it is the service's own."""
+        return self.processes[name].process.pid
+
     def alive(self) -> bool:
         """Say whether no process has ended by itself."""
         return all(server.process.poll() is None for server in self.processes.values())
