@@ -8,6 +8,10 @@ SHELL := /bin/sh
 PYTHON ?= python3
 RAA_WHEELS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/raa/wheels
 CONTAINER ?= podman
+IMAGE_PREFIX ?= localhost
+IMAGE_TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' schemas/pyproject.toml)
+# with COMPOSE="docker compose" or COMPOSE=podman-compose, `up` and `down` mean the containers of docker-compose.yml
+COMPOSE ?=
 
 SERVICES := planner safety executor reflector memory router
 DISTRIBUTIONS := schemas runtime $(SERVICES:%=services/%) client cli
@@ -44,6 +48,7 @@ fmt: .venv/.dev ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+ifeq ($(COMPOSE),)
 up: .venv/.demo ## start all services in the background on the data folder .raa; ARGS="--tools my_tools.py"
 	@mkdir -p .raa
 	@if kill -0 "$$(cat .raa/up.pid 2>/dev/null)" 2>/dev/null; then echo "already running, pid $$(cat .raa/up.pid); make down stops it"; exit 1; fi
@@ -54,6 +59,14 @@ down: ## stop what `make up` started, letting running steps finish
 	@pid=$$(cat .raa/up.pid 2>/dev/null) || { echo "nothing to stop: no .raa/up.pid"; exit 0; }; \
 	  kill -TERM "$$pid" 2>/dev/null || true; \
 	  while kill -0 "$$pid" 2>/dev/null; do sleep 0.2; done; rm -f .raa/up.pid; echo "stopped"
+else
+# the images must be there: make images
+up:
+	IMAGE_PREFIX=$(IMAGE_PREFIX) IMAGE_TAG=$(IMAGE_TAG) $(COMPOSE) up -d $(ARGS)
+
+down:
+	IMAGE_PREFIX=$(IMAGE_PREFIX) IMAGE_TAG=$(IMAGE_TAG) $(COMPOSE) down $(ARGS)
+endif
 
 bench: .venv/.dev ## measure, and write benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -61,9 +74,15 @@ bench: .venv/.dev ## measure, and write benchmarks/results/
 docs: .venv/.dev ## regenerate JSON Schemas, the tables in docs/ and .env.example
 	$(BIN)/python docs/generate.py
 
-images: ## build one container image per service; CONTAINER=docker for Docker
+# The wheels must be those of the image, Linux and CPython 3.11; NETWORK=1 lets the build fetch them itself elsewhere.
+# Podman's own image format knows no health checks, hence BUILDAH_FORMAT; Docker ignores it.
+images: .venv/bin/python ## build an image per service; CONTAINER=docker for Docker, NETWORK=1 if this is not Linux with Python 3.11
+	$(if $(NETWORK),,@$(foreach service,$(SERVICES),$(call fill,services/$(service)/requirements.txt);))
+	@mkdir -p "$(RAA_WHEELS)"
 	@for service in $(SERVICES); do \
-	  $(CONTAINER) build --build-arg SERVICE=$$service --tag raa-$$service --file deploy/Dockerfile . || exit 1; \
+	  echo "$(IMAGE_PREFIX)/raa-$$service:$(IMAGE_TAG)"; \
+	  BUILDAH_FORMAT=docker $(CONTAINER) build --quiet --build-arg SERVICE=$$service $(if $(NETWORK),--build-arg PIP_NO_INDEX=0) \
+	    --build-context wheels="$(RAA_WHEELS)" --tag $(IMAGE_PREFIX)/raa-$$service:$(IMAGE_TAG) --file deploy/Dockerfile . || exit 1; \
 	done
 
 clean: ## remove .venv and the caches; data folders and the wheel folder stay
@@ -99,9 +118,8 @@ lock: .venv/.dev ## rewrite the hash-pinned requirements; UPGRADE=1 takes newer 
 
 # $(1) = lock. The stamp in the wheel folder carries the lock's hash and the interpreter: a filled folder is never asked again,
 # and one that was filled by hand or through another lock is found complete without the network.
-define install
-	@$(MAKE) --no-print-directory .venv/bin/python
-	@stamp="$(RAA_WHEELS)/.$$($(BIN)/python -c 'import hashlib, pathlib, sys, sysconfig; print(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest()[:16], sys.implementation.cache_tag, sysconfig.get_platform(), sep="-")' $(1))"; \
+define fill
+stamp="$(RAA_WHEELS)/.$$($(BIN)/python -c 'import hashlib, pathlib, sys, sysconfig; print(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest()[:16], sys.implementation.cache_tag, sysconfig.get_platform(), sep="-")' $(1))"; \
 	if [ ! -e "$$stamp" ]; then \
 	  mkdir -p "$(RAA_WHEELS)"; \
 	  fetch() { $(BIN)/python -m pip download --quiet --require-hashes --only-binary :all: \
@@ -110,6 +128,12 @@ define install
 	    echo "The wheels of $(1) could not be fetched. With a network once, or RAA_WHEELS=<a filled folder>, run it again."; exit 1; }; \
 	  touch "$$stamp"; \
 	fi
+endef
+
+# $(1) = lock
+define install
+	@$(MAKE) --no-print-directory .venv/bin/python
+	@$(call fill,$(1))
 	@$(BIN)/python -m pip install --quiet --no-index --find-links "$(RAA_WHEELS)" --require-hashes --only-binary :all: -r $(1)
 	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e %)
 	@touch $@
