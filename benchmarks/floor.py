@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import clocked, report, resident_mb
 from raa_runtime.dispatch import On
 from raa_runtime.platform import open_platform
 from raa_runtime.service import Service, topic_specs
@@ -19,8 +20,6 @@ from raa_schemas.cancel import CancelRequested
 from raa_schemas.event import Event
 from raa_schemas.plan import PlanRejected
 from raa_schemas.task import TaskCreated, TaskDone, TaskStalled
-
-from benchmarks.measure import clocked, report, resident_mb
 
 TASKS, WARM_UP = 5_000, 500
 
@@ -38,8 +37,9 @@ def next_of(event: type[Event], task: str) -> Event:
     """Build the event that follows."""
     following: dict[type[Event], Any] = {
         TaskCreated: lambda: PlanRejected(task_id=task, plan_version=1, findings=[]),
-        PlanRejected: lambda: TaskStalled(task_id=task, group="b", dead_letter_topic="b.dlq", dead_type="x",
-                                          error_class="none", message="none"),
+        PlanRejected: lambda: TaskStalled(
+            task_id=task, group="b", dead_letter_topic="b.dlq", dead_type="x", error_class="none", message="none"
+        ),
         TaskStalled: lambda: CancelRequested(task_id=task),
         CancelRequested: lambda: TaskDone(task_id=task, outcome="succeeded"),
     }
@@ -81,8 +81,12 @@ async def main() -> None:
                 await send(platform.bus, "task", TASKS)
                 await wait_for(platform.bus, WARM_UP + TASKS)
             figures["resident_mb"] = resident_mb()
-            report("floor", figures, durability="SQLite synchronous=FULL for state and log, group commit",
-                   targets={"task_cpu_ms": "<= 0.5 is the aim of the next release; a bare prototype took 0.24"})
+            report(
+                "floor",
+                figures,
+                durability="SQLite synchronous=FULL for state and log, group commit",
+                targets={"task_cpu_ms": "<= 0.5 is the aim of the next release; a bare prototype took 0.24"},
+            )
 
 
 async def send(bus: Any, prefix: str, count: int) -> None:

@@ -25,8 +25,9 @@ RAA = shutil.which("raa", path=str(Path(sys.executable).parent)) or "raa"
 def running(command: list[str], environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
     """Run a process while the block runs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAA_")}
-    process = subprocess.Popen(command, env=kept | environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                               text=True)
+    process = subprocess.Popen(
+        command, env=kept | environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         yield process
     finally:
@@ -50,8 +51,13 @@ def stack_once() -> tuple[float, float]:
 def service_alone(name: str, bootstrap: str, port: int) -> float:
     """Start one service on Kafka; gives resident MB when idle, with its store in SQLite."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {"RAA_BUS": "kafka", "RAA_KAFKA_BOOTSTRAP": bootstrap, "RAA_DATA": folder,
-                       "RAA_HTTP_PORT": str(port), "RAA_DEPLOYMENT": f"footprint-{name}"}
+        environment = {
+            "RAA_BUS": "kafka",
+            "RAA_KAFKA_BOOTSTRAP": bootstrap,
+            "RAA_DATA": folder,
+            "RAA_HTTP_PORT": str(port),
+            "RAA_DEPLOYMENT": f"footprint-{name}",
+        }
         with running([sys.executable, "-m", f"raa_{name}"], environment) as process:
             wait_for(f"http://127.0.0.1:{port}/healthz")
             time.sleep(SETTLE_SECONDS)
@@ -80,12 +86,18 @@ def main() -> None:
     }
     bootstrap = os.environ.get("RAA_TEST_KAFKA")
     if bootstrap:
-        figures |= {f"{name}_alone_resident_mb": service_alone(name, bootstrap, 18_080 + number)
-                    for number, name in enumerate(SERVICES)}
+        figures |= {
+            f"{name}_alone_resident_mb": service_alone(name, bootstrap, 18_080 + number)
+            for number, name in enumerate(SERVICES)
+        }
     else:
         print("single services were not measured: set RAA_TEST_KAFKA=host:port (python -m tests.backends kafka)")
-    report("footprint", figures, durability="as shipped",
-           targets={"up_ready_seconds_median": "<= 3", "up_idle_resident_mb": "<= 200", "*_alone_resident_mb": "<= 90"})
+    report(
+        "footprint",
+        figures,
+        durability="as shipped",
+        targets={"up_ready_seconds_median": "<= 3", "up_idle_resident_mb": "<= 200", "*_alone_resident_mb": "<= 90"},
+    )
 
 
 if __name__ == "__main__":

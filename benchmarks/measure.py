@@ -20,8 +20,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def cpu_seconds() -> float:
     """Give user and system time of this process and of its children that have ended."""
-    return sum(usage.ru_utime + usage.ru_stime
-               for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)))
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
 
 
 def resident_mb(pid: int | None = None) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import clocked, percentile, report, resident_mb
 from raa_cli.stack import Stack
 from raa_runtime.scope import TenantScope
 from raa_runtime.telemetry import configure_logging
@@ -15,8 +16,6 @@ from raa_runtime.testing import message_of
 from raa_schemas.artifact import Input
 from raa_schemas.ids import TenantId
 from raa_schemas.task import TaskCreated
-
-from benchmarks.measure import clocked, percentile, report, resident_mb
 
 SEQUENTIAL, AT_ONCE = 100, 200
 WINE = Path(__file__).parent.parent / "examples" / "data" / "winequality-red.csv"
@@ -93,9 +92,13 @@ async def main() -> None:
                 wine = Input(name="wine.csv", uri=f"blob:sha256/{blobs[task]}")
                 return TaskCreated(task_id=task, goal="Average of alcohol in wine.csv", inputs=[wine])
 
-            blobs = {f"{prefix}{number}": await stack.blobs.put(TenantScope(TenantId("default")), f"{prefix}{number}",
-                                                                content)
-                     for prefix, count in (("query", SEQUENTIAL + 10), ("query-all-", AT_ONCE)) for number in range(count)}
+            blobs = {
+                f"{prefix}{number}": await stack.blobs.put(
+                    TenantScope(TenantId("default")), f"{prefix}{number}", content
+                )
+                for prefix, count in (("query", SEQUENTIAL + 10), ("query-all-", AT_ONCE))
+                for number in range(count)
+            }
             for name, make in (("calculate", calculate), ("query", query)):
                 times = await one_at_a_time(stack, watcher, name, make)
                 figures[f"{name}_p50_ms"] = round(percentile(times, 0.5), 1)
@@ -104,9 +107,17 @@ async def main() -> None:
                     await at_once(stack, watcher, name, make)
             figures["resident_mb"] = resident_mb()
             following.cancel()
-    report("tasks", figures, durability="SQLite synchronous=FULL for state and log, group commit",
-           targets={"calculate_p50_ms": "<= 60", "calculate_p95_ms": "<= 150", "calculate_per_second": ">= 60",
-                    "idle_resident_mb": "<= 200"})
+    report(
+        "tasks",
+        figures,
+        durability="SQLite synchronous=FULL for state and log, group commit",
+        targets={
+            "calculate_p50_ms": "<= 60",
+            "calculate_p95_ms": "<= 150",
+            "calculate_per_second": ">= 60",
+            "idle_resident_mb": "<= 200",
+        },
+    )
 
 
 if __name__ == "__main__":

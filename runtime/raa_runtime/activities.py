@@ -79,8 +79,9 @@ class Activities:
     again does nothing, so that whoever finds an intent of this process may launch it without asking.
     """
 
-    def __init__(self, runs: dict[str, Run], clock: Clock, lease: Callable[[], None], log: Logger,
-                 deliver: Deliver) -> None:
+    def __init__(
+        self, runs: dict[str, Run], clock: Clock, lease: Callable[[], None], log: Logger, deliver: Deliver
+    ) -> None:
         self._runs = runs
         self._clock = clock
         self._lease = lease
@@ -215,8 +216,9 @@ class Activities:
 
 
 def _completed(call: Call, outcome: ActivityOutcome, result: Any, info: ErrorInfo | None, duration: int) -> Completed:
-    return Completed(call.activity_id, call.kind, call.args, call.key, call.attempt, call.epoch, outcome, result, info,
-                     duration)
+    return Completed(
+        call.activity_id, call.kind, call.args, call.key, call.attempt, call.epoch, outcome, result, info, duration
+    )
 
 
 def _stopped(call: Call) -> ErrorInfo:

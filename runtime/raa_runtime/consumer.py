@@ -26,9 +26,20 @@ Poison = Callable[[Record, InvalidEventError, datetime], Awaitable[None]]
 class Consumer:
     """Read a group's topics into lanes and commit what is settled. `handle` and `poison` must not raise."""
 
-    def __init__(self, bus: Bus, group: str, topics: Sequence[str], intake: Intake, lanes: Lanes,
-                 lane_of: Callable[[Addressed], str], handle: Handle, poison: Poison, max_in_flight: int,
-                 clock: Clock, log: Logger) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        group: str,
+        topics: Sequence[str],
+        intake: Intake,
+        lanes: Lanes,
+        lane_of: Callable[[Addressed], str],
+        handle: Handle,
+        poison: Poison,
+        max_in_flight: int,
+        clock: Clock,
+        log: Logger,
+    ) -> None:
         self._bus, self._group, self._topics = bus, group, topics
         self._intake, self._lanes, self._lane_of = intake, lanes, lane_of
         self._handle, self._poison = handle, poison
@@ -99,8 +110,9 @@ class Consumer:
 
     async def _step_over(self, broken: UndecodableBatch) -> None:
         """Go on behind a batch nobody can decode, with one dead letter that names its offsets."""
-        last = Record(broken.place.topic, broken.place.partition, broken.next_offset - 1, self._clock.now(), None, None,
-                      ())
+        last = Record(
+            broken.place.topic, broken.place.partition, broken.next_offset - 1, self._clock.now(), None, None, ()
+        )
         try:
             await self.subscription.skip(broken.place, broken.next_offset)
         except TransientError as problem:

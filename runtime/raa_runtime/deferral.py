@@ -20,7 +20,7 @@ def pause_after(why: Exception, tries: int) -> float:
     asked = getattr(why, "retry_after", None)
     if asked:
         return min(max(float(asked), 0.0), LONGEST_ASKED_PAUSE_SECONDS)
-    return min(FIRST_BACKOFF_SECONDS * 2.0 ** tries, LONGEST_BACKOFF_SECONDS)
+    return min(FIRST_BACKOFF_SECONDS * 2.0**tries, LONGEST_BACKOFF_SECONDS)
 
 
 def queue_behind(unit: Unit[Any], addressed: Addressed, event: Received[Any], reason: str, due: float) -> None:
@@ -28,24 +28,32 @@ def queue_behind(unit: Unit[Any], addressed: Addressed, event: Received[Any], re
     if len(unit.aggregate.deferred) >= MOST_DEFERRED:
         raise PermanentError(f"{unit.id} already has {MOST_DEFERRED} deferred events")
     record, now = addressed.record, unit.now.timestamp()
-    unit.aggregate.deferred.append(Deferred(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp=record.timestamp.timestamp(),
-        key=record.key.decode("latin-1") if record.key is not None else None,  # any bytes, as they were
-        headers=[(name, (raw or b"").decode()) for name, raw in record.headers],
-        value=(record.value or b"").decode(),
-        event_id=event.id,
-        tries=1,
-        due=due,
-        reason=reason,
-        first_failed=now,
-    ))
+    unit.aggregate.deferred.append(
+        Deferred(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp=record.timestamp.timestamp(),
+            key=record.key.decode("latin-1") if record.key is not None else None,  # any bytes, as they were
+            headers=[(name, (raw or b"").decode()) for name, raw in record.headers],
+            value=(record.value or b"").decode(),
+            event_id=event.id,
+            tries=1,
+            due=due,
+            reason=reason,
+            first_failed=now,
+        )
+    )
 
 
 def as_record(deferred: Deferred) -> Record:
     """Give the record back as it lay on the bus."""
-    return Record(deferred.topic, deferred.partition, deferred.offset, datetime.fromtimestamp(deferred.timestamp, UTC),
-                  None if deferred.key is None else deferred.key.encode("latin-1"), deferred.value.encode(),
-                  tuple((name, text.encode()) for name, text in deferred.headers))
+    return Record(
+        deferred.topic,
+        deferred.partition,
+        deferred.offset,
+        datetime.fromtimestamp(deferred.timestamp, UTC),
+        None if deferred.key is None else deferred.key.encode("latin-1"),
+        deferred.value.encode(),
+        tuple((name, text.encode()) for name, text in deferred.headers),
+    )

@@ -105,8 +105,13 @@ class Dispatcher:
             if is_permanent(problem) or tries >= DEFECT_TRIES:
                 await self._bury(addressed, problem, tries, begun)
                 return
-            self.work.log.error("handler_defect", event_type=addressed.topic.name, task=addressed.envelope.subject,
-                                tenant=addressed.tenant, exc_info=problem)
+            self.work.log.error(
+                "handler_defect",
+                event_type=addressed.topic.name,
+                task=addressed.envelope.subject,
+                tenant=addressed.tenant,
+                exc_info=problem,
+            )
             await asyncio.sleep(0.05 * tries)
 
     async def _process(self, addressed: Addressed, event: Received[Any]) -> None:
@@ -144,8 +149,14 @@ class Dispatcher:
         if self._is_anothers(record):
             return
         letter = self._letter(record, problem, 1, at)
-        self.work.log.warning("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset,
-                              reason=str(problem), fingerprint=letter.fingerprint)
+        self.work.log.warning(
+            "dead_letter",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=str(problem),
+            fingerprint=letter.fingerprint,
+        )
         self.count(record.topic, "dead_letter")
         await self.work.bury(letter)
         await self._reject(record, str(problem))
@@ -155,14 +166,22 @@ class Dispatcher:
         if isinstance(problem, InvalidEventError) and self._is_anothers(record):
             return
         letter = self._letter(record, problem, tries, begun)
-        self.work.log.error("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset,
-                            task=envelope.subject, tenant=addressed.tenant, reason=str(problem),
-                            fingerprint=letter.fingerprint)
+        self.work.log.error(
+            "dead_letter",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            task=envelope.subject,
+            tenant=addressed.tenant,
+            reason=str(problem),
+            fingerprint=letter.fingerprint,
+        )
         self.count(addressed.topic.name, "dead_letter")
         more = []
         if self.service in STALLS_TASKS and not self._is_intake(record):
-            more.append(letter.stalled(self.work.deployment, addressed.tenant, envelope.subject, envelope.type,
-                                       envelope.id))
+            more.append(
+                letter.stalled(self.work.deployment, addressed.tenant, envelope.subject, envelope.type, envelope.id)
+            )
         await self.work.bury(letter, *more)
         await self._reject(record, str(problem))
 
@@ -185,8 +204,20 @@ class Dispatcher:
             await self.work.send([message])
 
     def _letter(self, record: Record, problem: Exception, tries: int, begun: datetime) -> DeadLetter:
-        return DeadLetter("record", self.service, record.topic, record.partition, record.offset, record.key,
-                          record.value, record.headers, problem, tries, begun, self.work.clock.now())
+        return DeadLetter(
+            "record",
+            self.service,
+            record.topic,
+            record.partition,
+            record.offset,
+            record.key,
+            record.value,
+            record.headers,
+            problem,
+            tries,
+            begun,
+            self.work.clock.now(),
+        )
 
     # completions
 
@@ -228,7 +259,7 @@ class Dispatcher:
                 return  # when this process stops, its lease goes to one that can read it
             if tries >= (self.settings.defer_tries if isinstance(problem, TransientError) else DEFECT_TRIES):
                 break
-            await asyncio.sleep(0.05 * 2 ** tries)
+            await asyncio.sleep(0.05 * 2**tries)
         await self._give_up(at, problem, cause)
 
     async def _give_up(self, at: Address, problem: Exception, cause: Cause) -> None:
@@ -245,12 +276,29 @@ class Dispatcher:
         shown = unit.state.model_dump_json().encode()
         if len(shown) > MOST_STATE_SHOWN_BYTES:
             shown = json.dumps({"aggregate": unit.id, "kind": unit.kind.name, "state_bytes": len(shown)}).encode()
-        letter = DeadLetter("aggregate", self.service, unit.kind.name, -1, -1, unit.id.encode(), shown, (), problem,
-                            unit.aggregate.wake_tries, unit.now, unit.now)
+        letter = DeadLetter(
+            "aggregate",
+            self.service,
+            unit.kind.name,
+            -1,
+            -1,
+            unit.id.encode(),
+            shown,
+            (),
+            problem,
+            unit.aggregate.wake_tries,
+            unit.now,
+            unit.now,
+        )
         self._put_letter(unit, letter, unit.kind.name, None)
         if self.service == "planner":  # it cannot tell itself by task.stalled any more
-            unit.publish(TaskStatus(task_id=unit.task_id, state="stalled",
-                                    waiting_for=f"a redrive of {letter.fingerprint} from {self.service}.dlq"))
+            unit.publish(
+                TaskStatus(
+                    task_id=unit.task_id,
+                    state="stalled",
+                    waiting_for=f"a redrive of {letter.fingerprint} from {self.service}.dlq",
+                )
+            )
 
     def _put_letter(self, unit: Unit[Any], letter: DeadLetter, dead_type: str, dead_id: str | None) -> None:
         messages = [letter.message(self.work.deployment)]
@@ -258,9 +306,15 @@ class Dispatcher:
             messages.append(letter.stalled(self.work.deployment, unit.tenant, unit.task_id, dead_type, dead_id))
         for number, message in enumerate(messages):
             unit.aggregate.counter += 1
-            unit.aggregate.outbox.append(Entry(
-                f"{letter.fingerprint}-{unit.id}-{unit.aggregate.counter}-{number}", message.topic,
-                message.key.decode(), [(name, raw.decode()) for name, raw in message.headers], message.value.decode()))
+            unit.aggregate.outbox.append(
+                Entry(
+                    f"{letter.fingerprint}-{unit.id}-{unit.aggregate.counter}-{number}",
+                    message.topic,
+                    message.key.decode(),
+                    [(name, raw.decode()) for name, raw in message.headers],
+                    message.value.decode(),
+                )
+            )
         self.work.log.error("dead_letter", kind=letter.kind, aggregate=unit.id, reason=str(letter.problem))
 
     # wakes
@@ -300,8 +354,9 @@ class Dispatcher:
         """Take a due aggregate in one conditional write; one that keeps failing is quarantined."""
         aggregate, now = unit.aggregate, unit.now.timestamp()
         dead, due = self.dead(), aggregate.wake_at is not None and aggregate.wake_at <= now
-        orphaned = any(activity.owner in dead and to_take_over(activity, dead, now)
-                       for activity in aggregate.activities.values())
+        orphaned = any(
+            activity.owner in dead and to_take_over(activity, dead, now) for activity in aggregate.activities.values()
+        )
         if aggregate.tombstone or unit.is_new or isinstance(aggregate.unreadable, NewerState):
             unit.ignore("nothing to wake")
         elif not due and (aggregate.quarantined or not orphaned):
@@ -363,9 +418,20 @@ class Dispatcher:
             return
         unit.aggregate.deferred.pop(0)
         record = as_record(head)
-        letter = DeadLetter("deferred", self.service, record.topic, record.partition, record.offset, record.key,
-                            record.value, record.headers, why, head.tries,
-                            datetime.fromtimestamp(head.first_failed, UTC), unit.now)
+        letter = DeadLetter(
+            "deferred",
+            self.service,
+            record.topic,
+            record.partition,
+            record.offset,
+            record.key,
+            record.value,
+            record.headers,
+            why,
+            head.tries,
+            datetime.fromtimestamp(head.first_failed, UTC),
+            unit.now,
+        )
         self._put_letter(unit, letter, self.intake.topic(record.topic).name, head.event_id)
 
     # commands

@@ -33,15 +33,19 @@ class FolderLock:
             os.close(self._file)
             raise Misconfigured(
                 f"process {owner} already runs {self._what} on {self._path.parent}; "
-                "use that one, stop it, or name another folder with --data (RAA_DATA)") from None
+                "use that one, stop it, or name another folder with --data (RAA_DATA)"
+            ) from None
         except OSError as problem:
             os.close(self._file)
-            raise Misconfigured(f"{self._path}: its file system has no locks ({problem.strerror}); "
-                                "name a folder on a local disk with --data") from None
+            raise Misconfigured(
+                f"{self._path}: its file system has no locks ({problem.strerror}); "
+                "name a folder on a local disk with --data"
+            ) from None
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._file)

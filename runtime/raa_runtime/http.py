@@ -34,8 +34,10 @@ def listen(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as problem:
         bound.close()
-        raise Misconfigured(f"cannot listen on {host}:{port}: {problem.strerror}; set RAA_HTTP_HOST and RAA_HTTP_PORT "
-                            "to an address that is free (port 0 takes any)") from None
+        raise Misconfigured(
+            f"cannot listen on {host}:{port}: {problem.strerror}; set RAA_HTTP_HOST and RAA_HTTP_PORT "
+            "to an address that is free (port 0 takes any)"
+        ) from None
     return bound
 
 
@@ -96,8 +98,15 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """Serve until stopped. `state` gives what is not ready, by name; readiness is that it gives nothing."""
 
-    def __init__(self, name: str, sock: socket.socket, routes: APIRouter | None, metrics: Metrics,
-                 unready: Callable[[], Mapping[str, str]], pings: Mapping[str, Ping]) -> None:
+    def __init__(
+        self,
+        name: str,
+        sock: socket.socket,
+        routes: APIRouter | None,
+        metrics: Metrics,
+        unready: Callable[[], Mapping[str, str]],
+        pings: Mapping[str, Ping],
+    ) -> None:
         self._sock = sock
         self._unready, self._pings = unready, pings
         self._metrics = metrics
@@ -107,9 +116,18 @@ class HttpServer:
         app.include_router(self._operations())
         if routes is not None:
             app.include_router(routes)
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none",
-                                timeout_graceful_shutdown=2, timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                                server_header=False, date_header=False, limit_concurrency=MOST_CONNECTIONS)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            server_header=False,
+            date_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+        )
         self.app = app
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None

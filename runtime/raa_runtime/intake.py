@@ -81,6 +81,8 @@ def read_body(addressed: Addressed) -> Received[Any]:
 
 
 def _explain(addressed: Addressed, problem: ValidationError) -> str:
-    items = [f"{'.'.join(str(part) for part in item['loc']) or 'the body'}: {item['msg']}"
-             for item in problem.errors(include_url=False, include_input=False)[:5]]
+    items = [
+        f"{'.'.join(str(part) for part in item['loc']) or 'the body'}: {item['msg']}"
+        for item in problem.errors(include_url=False, include_input=False)[:5]
+    ]
     return f"not a valid {addressed.envelope.type}: {'; '.join(items)}"

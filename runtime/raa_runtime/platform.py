@@ -88,8 +88,9 @@ async def open_platform(settings: ServiceSettings) -> AsyncIterator[Platform]:
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     try:
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=512)) as http:
-            yield Platform(settings.deployment, settings.data, bus, blobs, http,
-                           lambda service: open_store(settings, service), kv)
+            yield Platform(
+                settings.deployment, settings.data, bus, blobs, http, lambda service: open_store(settings, service), kv
+            )
     finally:
         await kv.close()
         await bus.stop()

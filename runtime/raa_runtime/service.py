@@ -82,8 +82,9 @@ class AggregateReader:
         """Load those with the highest values of a mark, without those this release cannot read."""
         return self._readable(await self._store.newest(scope, self._kind.name, mark, limit))
 
-    async def scan(self, scope: TenantScope, mark: str, since: float | str | None = None,
-                   limit: int = 100_000) -> list[Aggregate[Any]]:
+    async def scan(
+        self, scope: TenantScope, mark: str, since: float | str | None = None, limit: int = 100_000
+    ) -> list[Aggregate[Any]]:
         """Load those with a mark, ascending, above `since` if given, without those this release cannot read."""
         return self._readable(await self._store.scan(scope, self._kind.name, mark, since, limit))
 
@@ -95,12 +96,24 @@ class AggregateReader:
 class Service:
     """A service as `app.py` puts it together; run alone, or with the others in one process."""
 
-    def __init__(self, name: str, settings: ServiceSettings, platform: Platform, *,
-                 kinds: Sequence[Kind[Any]], on: Sequence[On[Any]] = (), does: Sequence[Does] = (),
-                 timers: Sequence[Timer] = (), api: "APIRouter | None" = None,
-                 pings: Mapping[str, Ping] | None = None, background: Sequence[Step] = (),
-                 before_ready: Sequence[Step] = (), rejections: Rejection | None = None,
-                 observers: Sequence[Observer] = (), metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ServiceSettings,
+        platform: Platform,
+        *,
+        kinds: Sequence[Kind[Any]],
+        on: Sequence[On[Any]] = (),
+        does: Sequence[Does] = (),
+        timers: Sequence[Timer] = (),
+        api: "APIRouter | None" = None,
+        pings: Mapping[str, Ping] | None = None,
+        background: Sequence[Step] = (),
+        before_ready: Sequence[Step] = (),
+        rejections: Rejection | None = None,
+        observers: Sequence[Observer] = (),
+        metrics: Metrics | None = None,
+    ) -> None:
         self.name, self.settings, self.platform = name, settings, platform
         self.metrics = metrics or Metrics()
         self.log = platform.logger(name)
@@ -117,28 +130,59 @@ class Service:
         self._consumer = self._make_consumer(on) if on else None
         self._poller = Poller(self._db, platform.clock, kinds, self._partitions, self._dispatcher.wake)
         own_pings: dict[str, Ping] = {"bus": platform.bus.ping, "store": self._check_store}
-        self.http = HttpServer(name, listen(settings.http_host, settings.http_port), api, self.metrics, self._unready,
-                               own_pings | dict(pings or {}))
+        self.http = HttpServer(
+            name,
+            listen(settings.http_host, settings.http_port),
+            api,
+            self.metrics,
+            self._unready,
+            own_pings | dict(pings or {}),
+        )
 
-    def _make_dispatcher(self, on: Sequence[On[Any]], does: Sequence[Does], timers: Sequence[Timer],
-                         rejections: Rejection | None, observers: Sequence[Observer]) -> Dispatcher:
+    def _make_dispatcher(
+        self,
+        on: Sequence[On[Any]],
+        does: Sequence[Does],
+        timers: Sequence[Timer],
+        rejections: Rejection | None,
+        observers: Sequence[Observer],
+    ) -> Dispatcher:
         platform, settings = self.platform, self.settings
-        self._activities = Activities({do.name: do.run for do in does}, platform.clock, self._liveness.check, self.log,
-                                      self._deliver)
-        work = UnitOfWork(self.name, settings.deployment, self._liveness.incarnation, self._db, platform.bus,
-                          platform.clock, self.log, self._activities.launch, self._activities.stop,
-                          (*observers, self._tell_watchers))
+        self._activities = Activities(
+            {do.name: do.run for do in does}, platform.clock, self._liveness.check, self.log, self._deliver
+        )
+        work = UnitOfWork(
+            self.name,
+            settings.deployment,
+            self._liveness.incarnation,
+            self._db,
+            platform.bus,
+            platform.clock,
+            self.log,
+            self._activities.launch,
+            self._activities.stop,
+            (*observers, self._tell_watchers),
+        )
         events = self.metrics.counter(f"raa_{self.name}_events_total", "events by outcome", ("topic", "outcome"))
         policy = IntakePolicy(settings.allow_anonymous, settings.tenants)
         by_kind: dict[str, dict[str, TimerHandler]] = {}
         for timer in timers:
             by_kind.setdefault(timer.kind.name, {})[timer.name] = timer.handler
         return Dispatcher(
-            service=self.name, work=work, lanes=self._lanes, intake=Intake(settings.deployment, policy),
-            settings=settings, kinds=self._kinds, on={topic_of(item.event).name: item for item in on},
-            completed={do.name: do.completed for do in does}, timers=by_kind, dead=lambda: self._liveness.dead,
-            rejections=rejections, count=lambda topic, outcome: events.labels(topic, outcome).inc(),
-            settled=self._activities.settled)
+            service=self.name,
+            work=work,
+            lanes=self._lanes,
+            intake=Intake(settings.deployment, policy),
+            settings=settings,
+            kinds=self._kinds,
+            on={topic_of(item.event).name: item for item in on},
+            completed={do.name: do.completed for do in does},
+            timers=by_kind,
+            dead=lambda: self._liveness.dead,
+            rejections=rejections,
+            count=lambda topic, outcome: events.labels(topic, outcome).inc(),
+            settled=self._activities.settled,
+        )
 
     def _deliver(self, kind: str, aggregate: Aggregate[Any], done: Completed) -> None:
         self._dispatcher.deliver(kind, aggregate, done)
@@ -149,9 +193,19 @@ class Service:
     def _make_consumer(self, on: Sequence[On[Any]]) -> Consumer:
         topics = [owned(self.settings.deployment, topic_of(item.event).name) for item in on]
         dispatcher = self._dispatcher
-        return Consumer(self.platform.bus, owned(self.settings.deployment, self.name), topics, dispatcher.intake,
-                        self._lanes, dispatcher.lane_of, dispatcher.handle, dispatcher.poison,
-                        self.settings.max_in_flight, self.platform.clock, self.log)
+        return Consumer(
+            self.platform.bus,
+            owned(self.settings.deployment, self.name),
+            topics,
+            dispatcher.intake,
+            self._lanes,
+            dispatcher.lane_of,
+            dispatcher.handle,
+            dispatcher.poison,
+            self.settings.max_in_flight,
+            self.platform.clock,
+            self.log,
+        )
 
     def _partitions(self) -> frozenset[int] | None:
         return self._consumer.partitions if self._consumer else None
@@ -204,8 +258,12 @@ class Service:
             problem = await outcome_of(work)
             if not isinstance(problem, Exception):
                 return
-            self.log.error("loop_failed", loop=name, exc_info=None if isinstance(problem, TransientError) else problem,
-                           reason=str(problem))
+            self.log.error(
+                "loop_failed",
+                loop=name,
+                exc_info=None if isinstance(problem, TransientError) else problem,
+                reason=str(problem),
+            )
             await asyncio.sleep(1.0)
 
     async def _keep_alive(self) -> None:
@@ -233,8 +291,9 @@ class Service:
             await self._poller.pause()
 
     async def _watch(self, consumer: Consumer) -> None:
-        dog = Watchdog(lambda: consumer.settled, partial(_lag_of, consumer), self._answers,
-                       self.platform.clock.monotonic)
+        dog = Watchdog(
+            lambda: consumer.settled, partial(_lag_of, consumer), self._answers, self.platform.clock.monotonic
+        )
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if await dog.is_stuck():
@@ -329,8 +388,15 @@ class Service:
         at = Address(kind, aggregate, aggregate.split("/")[1])
         return await self._dispatcher.command(at, lambda unit: decide(unit, payload))
 
-    async def call_and_wait(self, kind: Kind[S], aggregate: str, decide: Callable[[Unit[S], P], Any], payload: P,
-                            until: Callable[[S], T | None], timeout_seconds: float) -> T:
+    async def call_and_wait(
+        self,
+        kind: Kind[S],
+        aggregate: str,
+        decide: Callable[[Unit[S], P], Any],
+        payload: P,
+        until: Callable[[S], T | None],
+        timeout_seconds: float,
+    ) -> T:
         """Run a unit, then wait until `until` of the aggregate's state gives something; raises TimeoutError."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
@@ -363,19 +429,37 @@ async def _lag_of(consumer: Consumer) -> int:
     return sum((await consumer.subscription.lag()).values())
 
 
-def _reached(committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int],
-             held: frozenset[TopicPartition]) -> bool:
+def _reached(
+    committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], held: frozenset[TopicPartition]
+) -> bool:
     return all(committed.get(place, 0) >= end for place, end in ends.items() if place in held)
 
 
 def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
     """List every topic of a deployment as it should be created."""
     partitions, replication = settings.kafka_partitions, settings.kafka_replication
-    specs = [TopicSpec(owned(settings.deployment, topic.name), partitions, replication, topic.retention,
-                       topic.compacted, MAX_MESSAGE_BYTES) for topic in TOPICS.values()]
-    specs += [TopicSpec(owned(settings.deployment, dead_letter_topic(group)), 1, replication, timedelta(days=30),
-                        compacted=False, max_message_bytes=MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES)
-              for group in SERVICES]
+    specs = [
+        TopicSpec(
+            owned(settings.deployment, topic.name),
+            partitions,
+            replication,
+            topic.retention,
+            topic.compacted,
+            MAX_MESSAGE_BYTES,
+        )
+        for topic in TOPICS.values()
+    ]
+    specs += [
+        TopicSpec(
+            owned(settings.deployment, dead_letter_topic(group)),
+            1,
+            replication,
+            timedelta(days=30),
+            compacted=False,
+            max_message_bytes=MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES,
+        )
+        for group in SERVICES
+    ]
     return specs
 
 

@@ -27,8 +27,13 @@ C = TypeVar("C", bound=ServiceSettings)
 
 def unit_for(kind: Kind[S], aggregate: str, state: S | None = None, now: datetime = NOON) -> Unit[S]:
     """Build a unit over a stored aggregate, or over a new one without `state`; nothing is written anywhere."""
-    document = Aggregate(AggregateId(aggregate), tenant_of(aggregate), aggregate.split("/")[1], state or kind.state(),
-                         version=0 if state is None else 1)
+    document = Aggregate(
+        AggregateId(aggregate),
+        tenant_of(aggregate),
+        aggregate.split("/")[1],
+        state or kind.state(),
+        version=0 if state is None else 1,
+    )
     return Unit(kind, document, now, "test", "", "test:1:0")
 
 
@@ -37,12 +42,27 @@ def received(event: E, tenant: str = "default", time: datetime = NOON, event_id:
     return Received(event, event_id, tenant, time, Origin(event.event_type(), 0, 0), "digest")
 
 
-def completed(unit: Unit[Any], activity_id: str, result: Any = None, *, outcome: ActivityOutcome = "done",
-              problem: ErrorInfo | None = None) -> Completed:
+def completed(
+    unit: Unit[Any],
+    activity_id: str,
+    result: Any = None,
+    *,
+    outcome: ActivityOutcome = "done",
+    problem: ErrorInfo | None = None,
+) -> Completed:
     """End an activity of a unit, as the runtime would."""
     activity = unit.aggregate.activities.pop(activity_id)
-    return Completed(activity.id, activity.kind, activity.args, activity.key, activity.attempt, activity.epoch, outcome,
-                     result, problem)
+    return Completed(
+        activity.id,
+        activity.kind,
+        activity.args,
+        activity.key,
+        activity.attempt,
+        activity.epoch,
+        outcome,
+        result,
+        problem,
+    )
 
 
 def message_of(event: Event, tenant: str = "default", deployment: str = "", event_id: str | None = None) -> Message:
@@ -64,8 +84,9 @@ def message_of(event: Event, tenant: str = "default", deployment: str = "", even
 
 
 @contextlib.asynccontextmanager
-async def running(build: Callable[[C, Platform], Service], settings_class: type[C], folder: Path,
-                  **overrides: Any) -> AsyncIterator[Service]:
+async def running(
+    build: Callable[[C, Platform], Service], settings_class: type[C], folder: Path, **overrides: Any
+) -> AsyncIterator[Service]:
     """Run one whole service on an embedded bus and store below `folder`; drains it at the end."""
     settings = settings_class.from_env({}, data=folder, **overrides)
     async with open_platform(settings) as platform:

@@ -151,18 +151,28 @@ class Unit(Generic[S]):
             traceparent=context.traceparent,
         )
         topic = topic_of(type(event))
-        self.aggregate.outbox.append(Entry(
-            event_id=identity,
-            topic=reply_to or owned(self.deployment, topic.name),
-            key=topic.aggregate_id(self.tenant, event.task_id, step),
-            headers=[(name, value.decode()) for name, value in envelope.headers()],
-            value=event.to_json().decode(),
-        ))
+        self.aggregate.outbox.append(
+            Entry(
+                event_id=identity,
+                topic=reply_to or owned(self.deployment, topic.name),
+                key=topic.aggregate_id(self.tenant, event.task_id, step),
+                headers=[(name, value.decode()) for name, value in envelope.headers()],
+                value=event.to_json().decode(),
+            )
+        )
         self.published.append(event)
         return identity
 
-    def start(self, kind: str, args: dict[str, Any], *, effect: str = "read", timeout: timedelta,
-              key: str | None = None, id: str | None = None) -> str:  # noqa: A002  # reads as a name at the call
+    def start(
+        self,
+        kind: str,
+        args: dict[str, Any],
+        *,
+        effect: str = "read",
+        timeout: timedelta,
+        key: str | None = None,
+        id: str | None = None,  # noqa: A002  # reads as a name at the call
+    ) -> str:
         """Write the intent of an activity; it starts after this unit is stored. `args` is a JSON object."""
         self.aggregate.counter += 1
         name = id or f"{kind}-{self.aggregate.counter}"

@@ -112,8 +112,15 @@ class UnitOfWork:
         self._commit = GroupCommit(self.store)
         self._write_ids = itertools.count(1)
 
-    async def run(self, at: Address, decide: Decide, cause: Cause, event: Received[Any] | None = None, *,
-                  header_only: bool = False) -> Unit[Any]:
+    async def run(
+        self,
+        at: Address,
+        decide: Decide,
+        cause: Cause,
+        event: Received[Any] | None = None,
+        *,
+        header_only: bool = False,
+    ) -> Unit[Any]:
         """Decide on one aggregate and make the decision durable, then publish what it says.
 
         `decide` may be called several times, each time on a fresh copy. Raises what `decide` raises,
@@ -146,8 +153,14 @@ class UnitOfWork:
         encoded = self.cache.get(at.kind.name, at.id)
         document = from_json(encoded) if encoded else await self.store.find(scope_of(at.id), at.kind.name, at.id)
         if document is None:
-            aggregate = Aggregate(AggregateId(at.id), tenant_of(at.id), at.task_id, at.kind.state(),
-                                  partition=at.partition, state_schema=at.kind.schema)
+            aggregate = Aggregate(
+                AggregateId(at.id),
+                tenant_of(at.id),
+                at.task_id,
+                at.kind.state(),
+                partition=at.partition,
+                state_schema=at.kind.schema,
+            )
         else:
             aggregate = decode(at.kind, document)
             # What this process knows to be on the bus leaves with the next write.
@@ -230,8 +243,20 @@ class UnitOfWork:
     async def _bury(self, entry: Entry, refused: PublishRefused) -> None:
         now = self.clock.now()
         message = _message(entry)
-        letter = DeadLetter("outbox", self.service, entry.topic, -1, -1, message.key, message.value, message.headers,
-                            refused, 1, now, now)
+        letter = DeadLetter(
+            "outbox",
+            self.service,
+            entry.topic,
+            -1,
+            -1,
+            message.key,
+            message.value,
+            message.headers,
+            refused,
+            1,
+            now,
+            now,
+        )
         self.log.error("outbox_dead_letter", topic=entry.topic, event_id=entry.event_id, reason=str(refused))
         await self.bury(letter)
 
@@ -246,10 +271,16 @@ class UnitOfWork:
             verdicts = await self.bus.publish(messages)
             refused = [verdict for verdict in verdicts if isinstance(verdict, PublishRefused)]
             for verdict in refused:
-                self.log.critical("publish_refused", reason=str(verdict),
-                                  hint=f"create {owned(self.deployment, dead_letter_topic(self.service))}")
-            messages = [message for message, verdict in zip(messages, verdicts, strict=True)
-                        if verdict is not None and verdict not in refused]
+                self.log.critical(
+                    "publish_refused",
+                    reason=str(verdict),
+                    hint=f"create {owned(self.deployment, dead_letter_topic(self.service))}",
+                )
+            messages = [
+                message
+                for message, verdict in zip(messages, verdicts, strict=True)
+                if verdict is not None and verdict not in refused
+            ]
             if not messages:
                 return
             await asyncio.sleep(pause)
@@ -272,7 +303,7 @@ def wake_time(aggregate: Aggregate[Any], cause: Cause, now: float) -> float | No
     if not times:
         return None
     # A wake that failed, or that ended the process, comes back later each time.
-    backoff = min(2.0 ** aggregate.wake_tries, LONGEST_BACKOFF_SECONDS) if aggregate.wake_tries else 0.0
+    backoff = min(2.0**aggregate.wake_tries, LONGEST_BACKOFF_SECONDS) if aggregate.wake_tries else 0.0
     return max(min(times), now + backoff)
 
 

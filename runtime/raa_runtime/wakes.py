@@ -75,9 +75,19 @@ def _settle(unit: Unit[Any], activity: Activity, outcome: Any, completed: dict[s
         "failed": error("tool_timeout", f"{activity.kind} did not end by its deadline"),
         "cancelled": error("cancelled", f"{activity.kind} was stopped"),
     }
-    completed[activity.kind](unit, Completed(
-        activity.id, activity.kind, activity.args, activity.key, activity.attempt, activity.epoch, outcome,
-        error=reasons[outcome]))
+    completed[activity.kind](
+        unit,
+        Completed(
+            activity.id,
+            activity.kind,
+            activity.args,
+            activity.key,
+            activity.attempt,
+            activity.epoch,
+            outcome,
+            error=reasons[outcome],
+        ),
+    )
     unit.cause_id = newest
 
 
@@ -100,8 +110,11 @@ class Poller:
 
     async def to_stop(self, incarnation: str) -> list[tuple[Kind[Any], str]]:
         """Name the aggregates that ask this process to stop one of its activities."""
-        return [(kind, aggregate) for kind in self.kinds
-                for aggregate in await self.store.owned_by(kind.name, {stop_mark(incarnation)}, _PAGE)]
+        return [
+            (kind, aggregate)
+            for kind in self.kinds
+            for aggregate in await self.store.owned_by(kind.name, {stop_mark(incarnation)}, _PAGE)
+        ]
 
     async def reclaim(self, dead: Collection[str]) -> bool:
         """Hand over what dead processes were running; returns whether there was anything."""

@@ -49,8 +49,12 @@ class Source(Part):
     sha256: str = Field(description="content hash, 64 hexadecimal digits")
     size: int = Field(ge=0, description="bytes")
     media_type: str | None = Field(None, description="for example text/csv")
-    schema_hash: str | None = Field(None, alias="schema", serialization_alias="schema",
-                                    description="`sch_…`: hash of normalised column names and delimiter")
+    schema_hash: str | None = Field(
+        None,
+        alias="schema",
+        serialization_alias="schema",
+        description="`sch_…`: hash of normalised column names and delimiter",
+    )
     format: str = Field("binary", description="delimited, json, jsonl, text, binary or empty")
     columns: list[str] = Field(default_factory=list, description="column names, if it is a table")
     delimiter: str | None = Field(None, description="the character between fields")

@@ -40,10 +40,16 @@ _MAX_COMPARED_DEPTH = 100
 _SHOWN_CHARACTERS = 200
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
 _ARITHMETIC: dict[str, Callable[[Any, Any], float]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
 }
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "in": "not in"}
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -228,8 +234,9 @@ class _Evaluation:
         if not isinstance(text, str):
             raise _Uncomputable(f"{_cut(render(node))} is {_kind(text)}; matches takes text")
         if len(text) > MAX_MATCHED_CHARACTERS:
-            raise _Uncomputable(f"{_cut(render(node))} has {len(text)} characters; matches takes up to "
-                                f"{MAX_MATCHED_CHARACTERS}")
+            raise _Uncomputable(
+                f"{_cut(render(node))} has {len(text)} characters; matches takes up to {MAX_MATCHED_CHARACTERS}"
+            )
         try:
             found, spent = Pattern(str(self._value(pattern))).find(text, self._steps)
         except OutOfSteps:
@@ -282,8 +289,14 @@ def _is_scalar(value: Any) -> bool:
 
 def _kind(value: Any) -> str:
     """Name the type of a value as JSON has it."""
-    kinds: list[tuple[type, str]] = [(bool, "true or false"), (int, "a number"), (float, "a number"), (str, "a text"),
-                                     (list, "a list"), (dict, "an object")]
+    kinds: list[tuple[type, str]] = [
+        (bool, "true or false"),
+        (int, "a number"),
+        (float, "a number"),
+        (str, "a text"),
+        (list, "a list"),
+        (dict, "an object"),
+    ]
     return "null" if value is None else next((name for kind, name in kinds if isinstance(value, kind)), "no JSON value")
 
 

@@ -15,20 +15,29 @@ CompareOp = Literal["==", "!=", "<", "<=", ">", ">=", "in"]
 ArithmeticOp = Literal["+", "-", "*", "/"]
 Function = Literal["len", "abs", "min", "max", "round", "exists", "matches"]
 
-_TOKEN = re.compile(r"""
+_TOKEN = re.compile(
+    r"""
     (?P<space>\s+)
   | (?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
   | (?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
   | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
   | (?P<sign><=|>=|==|!=|[<>+\-*/().,\[\]])
-""", re.VERBOSE | re.DOTALL | re.ASCII)
+""",
+    re.VERBOSE | re.DOTALL | re.ASCII,
+)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 _COMPARISONS = {"==", "!=", "<", "<=", ">", ">=", "in"}
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _ROOTS = ("result", "outputs", "artifacts")
 _ARGUMENTS: dict[str, tuple[int, int]] = {
-    "len": (1, 1), "abs": (1, 1), "min": (1, 50), "max": (1, 50), "round": (1, 2), "exists": (1, 1), "matches": (2, 2),
+    "len": (1, 1),
+    "abs": (1, 1),
+    "min": (1, 50),
+    "max": (1, 50),
+    "round": (1, 2),
+    "exists": (1, 1),
+    "matches": (2, 2),
 }
 _RESERVED = {*_CONSTANTS, *_ROOTS, *_ARGUMENTS, "and", "or", "not", "in"}
 
@@ -138,8 +147,9 @@ class Check:
 def parse_check(text: str) -> Check:
     """Parse a check of at most 500 characters and 20 levels; raises CheckSyntaxError."""
     if len(text) > MAX_CHARACTERS:
-        raise CheckSyntaxError(f"the check has {len(text)} characters; at most {MAX_CHARACTERS} are allowed",
-                               MAX_CHARACTERS)
+        raise CheckSyntaxError(
+            f"the check has {len(text)} characters; at most {MAX_CHARACTERS} are allowed", MAX_CHARACTERS
+        )
     return Check(text, _Parser(text).parse())
 
 
@@ -329,7 +339,9 @@ class _Parser:
             return self._fail(f"{token.text} is a function; write {token.text}(…)")
         return self._fail(
             f"{token.text!r} is not known; a check speaks of result, outputs.<step> and artifacts, and knows the "
-            f"functions {', '.join(_ARGUMENTS)}", token.position)
+            f"functions {', '.join(_ARGUMENTS)}",
+            token.position,
+        )
 
     def _path(self, token: _Token) -> Path:
         parts: list[str | int] = []

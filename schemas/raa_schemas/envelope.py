@@ -104,8 +104,9 @@ def _unwrap(value: bytes) -> tuple[dict[str, str], bytes]:
     wrapper = read_object(value)
     if "data" not in wrapper:
         raise InvalidEventError("a structured CloudEvent needs the member `data`")
-    attributes = {f"ce_{name}": _text(name, item) for name, item in wrapper.items()
-                  if name != "data" and item is not None}
+    attributes = {
+        f"ce_{name}": _text(name, item) for name, item in wrapper.items() if name != "data" and item is not None
+    }
     if "ce_traceparent" in attributes:
         attributes["traceparent"] = attributes["ce_traceparent"]
     try:
@@ -168,11 +169,13 @@ def _envelope(attributes: dict[str, str], value: bytes, place: Place) -> Envelop
     event_type = attributes.get("ce_type", place.event_type)
     if event_type != place.event_type:
         raise InvalidEventError(
-            f"type {event_type!r} on the topic of {place.event_type!r}; publish it to its own topic")
+            f"type {event_type!r} on the topic of {place.event_type!r}; publish it to its own topic"
+        )
     schema = attributes.get("ce_dataschema") or f"{event_type}.v{place.major}.json"
     if not schema.endswith(f"{event_type}.v{place.major}.json"):
         raise UnknownVersionError(
-            f"{schema!r} is not {event_type}.v{place.major}.json; a new major version has its own topic")
+            f"{schema!r} is not {event_type}.v{place.major}.json; a new major version has its own topic"
+        )
     return Envelope(
         id=attributes["ce_id"],
         source=attributes.get("ce_source", "unknown"),

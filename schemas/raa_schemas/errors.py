@@ -21,12 +21,16 @@ CODES: Final[dict[str, Code]] = {
     "goal_missing": Code("the task names no goal", False, 'send {"goal": "…"} with at least one word'),
     "check_invalid": Code("the success check does not parse", False, "see the check language in docs/checks.md"),
     "input_missing": Code("an input file does not exist", False, "check the path, or attach the file with --input"),
-    "input_outside_roots": Code("an input lies outside the input roots", False,
-                                "copy it below a configured input root (RAA_INPUT_ROOTS) or attach it as a blob"),
+    "input_outside_roots": Code(
+        "an input lies outside the input roots",
+        False,
+        "copy it below a configured input root (RAA_INPUT_ROOTS) or attach it as a blob",
+    ),
     "input_invalid": Code("an input cannot be used as it is given", False, "see the message; inputs need name and uri"),
     "claim_gone": Code("a referenced blob is no longer there", False, "submit the task again with its inputs"),
-    "reply_to_not_allowed": Code("the reply topic is not on the deployment's list", False,
-                                 "add it to RAA_REPLY_TOPICS or leave reply_to out"),
+    "reply_to_not_allowed": Code(
+        "the reply topic is not on the deployment's list", False, "add it to RAA_REPLY_TOPICS or leave reply_to out"
+    ),
     "tenant_mismatch": Code("the record names another tenant than its topic", False, "drop the header ce_tenant"),
     # a plan that cannot be used
     "cannot": Code("no plan for this goal with the tools at hand", False, "rephrase the goal or add a tool"),
@@ -41,8 +45,11 @@ CODES: Final[dict[str, Code]] = {
     "budget_exhausted": Code("the task's budget is used up", False, "raise budget_usd"),
     "deadline_exceeded": Code("the task's deadline passed", True, "raise deadline_seconds"),
     "cancelled": Code("somebody cancelled the task", False, "submit it again if that was a mistake"),
-    "stalled": Code("an event of this task became a dead letter", True,
-                    "see why with `raa topics tail GROUP.dlq --from-beginning`, then submit it again"),
+    "stalled": Code(
+        "an event of this task became a dead letter",
+        True,
+        "see why with `raa topics tail GROUP.dlq --from-beginning`, then submit it again",
+    ),
     "approval_denied": Code("a person denied the action", False, "ask the approver, or plan without this action"),
     "approval_expired": Code("nobody decided before the approval expired", True, "submit again and decide in time"),
     "gave_up": Code("reflection found nothing that could help", False, "see the reason in `raa show TASK`"),

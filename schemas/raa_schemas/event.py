@@ -40,8 +40,11 @@ class Event(Part):
 
     task_id: str = Field(pattern=TASK_ID_PATTERN, description="the task this event is about")
     correlation_id: str | None = Field(None, max_length=256, description="the client's own id, returned unchanged")
-    labels: dict[str, LabelText] = Field(default_factory=dict, max_length=64,
-                                     description="the client's own labels, returned unchanged: 64 of 1,000 characters")
+    labels: dict[str, LabelText] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="the client's own labels, returned unchanged: 64 of 1,000 characters",
+    )
 
     @classmethod
     def event_type(cls) -> str:

@@ -139,8 +139,7 @@ class _Compiler:
         self._place += 1
         return character
 
-    def _add(self, accepts: Callable[[str], bool] | None = None, anchor: str = "",
-             targets: Iterable[int] = ()) -> int:
+    def _add(self, accepts: Callable[[str], bool] | None = None, anchor: str = "", targets: Iterable[int] = ()) -> int:
         if len(self._states) >= MAX_STATES:
             raise self._error(f"the pattern needs more than {MAX_STATES} states; make its repetitions smaller")
         self._states.append(_State(accepts, anchor, list(targets)))

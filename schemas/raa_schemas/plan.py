@@ -22,8 +22,9 @@ class Step(Part):
 
     id: str = Field(pattern=STEP_ID_PATTERN, description="unique within the plan")
     tool: str = Field(min_length=1, max_length=128, description="the tool's name")
-    args: dict[str, Any] = Field(default_factory=dict,
-                                 description="literals, {ref, path} references at any depth, {literal} escapes")
+    args: dict[str, Any] = Field(
+        default_factory=dict, description="literals, {ref, path} references at any depth, {literal} escapes"
+    )
     after: list[str] = Field(default_factory=list, description="steps that must end before, besides those referenced")
 
 
@@ -171,8 +172,9 @@ class PlanProposed(Event):
 class PlanReady(PlanProposed):
     """Safety verified the plan; executors may run it under these grants."""
 
-    grants: dict[str, Grant] = Field(default_factory=dict,
-                                     description="by step id; a step without one asks when its arguments are known")
+    grants: dict[str, Grant] = Field(
+        default_factory=dict, description="by step id; a step without one asks when its arguments are known"
+    )
 
 
 class Finding(Part):

@@ -27,7 +27,8 @@ class CheckReport(Part):
     value: bool = Field(description="whether it holds")
     reason: str | None = Field(None, description="why it could not be computed, if so")
     failed_atom: dict[str, Any] | None = Field(
-        None, description="{path, op, bound, actual} of the comparison that failed")
+        None, description="{path, op, bound, actual} of the comparison that failed"
+    )
 
 
 class Hypothesis(Part):

@@ -21,9 +21,11 @@ class Constraints(Part):
     """What a task may use."""
 
     deadline_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = Field(
-        DEFAULT_DEADLINE_SECONDS, description="seconds from admission; while an approval is open it stands still")
-    budget_usd: Decimal | None = Field(None, ge=0, le=1_000_000_000,
-                                       description="US dollars as a decimal; null: no limit")
+        DEFAULT_DEADLINE_SECONDS, description="seconds from admission; while an approval is open it stands still"
+    )
+    budget_usd: Decimal | None = Field(
+        None, ge=0, le=1_000_000_000, description="US dollars as a decimal; null: no limit"
+    )
     max_steps: int = Field(20, ge=1, le=200, description="steps per plan")
     max_attempts: int = Field(3, ge=1, le=20, description="plans that are executed")
     priority: int = Field(5, ge=0, le=9, description="0 is served last, 9 first")
@@ -40,8 +42,11 @@ class Constraints(Part):
 class TaskCreated(Event):
     """A client wants something done. Only the goal is required."""
 
-    task_id: str | None = Field(None, pattern=TASK_ID_PATTERN,  # type: ignore[assignment]  # filled at intake
-                                description="chosen by the client, unique per tenant; else derived from the record")
+    task_id: str | None = Field(
+        None,
+        pattern=TASK_ID_PATTERN,  # type: ignore[assignment]  # filled at intake
+        description="chosen by the client, unique per tenant; else derived from the record",
+    )
     goal: str = Field(min_length=1, max_length=16_384, description="what is wanted, in words")
     inputs: list[Input] = Field(default_factory=list, max_length=100, description="files; names are unique")
     success_check: str | None = Field(None, max_length=500, description="an expression of the check language")

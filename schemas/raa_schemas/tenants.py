@@ -26,7 +26,8 @@ def resolve_tenant(topic: str, header: str | None, policy: IntakePolicy) -> Tena
     bound = _bound_by(topic)
     if bound and header and header != bound:
         raise TenantMismatchError(
-            f"topic {topic!r} belongs to {bound!r}, but ce_tenant says {header!r}; drop the header")
+            f"topic {topic!r} belongs to {bound!r}, but ce_tenant says {header!r}; drop the header"
+        )
     tenant = bound or header
     if not tenant:
         if not policy.allow_anonymous:

@@ -22,8 +22,11 @@ FAST = KafkaTuning(heartbeat=0.3)
 
 @pytest.fixture(params=["embedded", "kafka"])
 async def bus(request: pytest.FixtureRequest, data_folder: Path) -> AsyncIterator[Bus]:
-    made: Bus = EmbeddedBus(data_folder) if request.param == "embedded" else KafkaBus(
-        request.getfixturevalue("kafka"), tuning=FAST)
+    made: Bus = (
+        EmbeddedBus(data_folder)
+        if request.param == "embedded"
+        else KafkaBus(request.getfixturevalue("kafka"), tuning=FAST)
+    )
     await made.start()
     yield made
     await made.stop()

@@ -23,8 +23,11 @@ MOMENT = timedelta(milliseconds=20)
 
 @pytest.fixture(params=["in process", "redis"])
 async def kv(request: pytest.FixtureRequest, deployment: str) -> AsyncIterator[KeyValue]:
-    made: KeyValue = (InProcessKeyValue() if request.param == "in process"
-                      else RedisKeyValue(request.getfixturevalue("redis_url"), deployment))
+    made: KeyValue = (
+        InProcessKeyValue()
+        if request.param == "in process"
+        else RedisKeyValue(request.getfixturevalue("redis_url"), deployment)
+    )
     yield made
     await made.close()
 

@@ -10,8 +10,10 @@ from tests.source_tree import ROOT
 CLIENTS = {"aiokafka", "faststream", "obstore", "pymongo", "redis"}
 
 
-@pytest.mark.parametrize("module", ["raa_runtime.platform", "raa_runtime.blobs", "raa_runtime.kv",
-                                    "raa_runtime.bus.port", "raa_runtime.bus.embedded"])
+@pytest.mark.parametrize(
+    "module",
+    ["raa_runtime.platform", "raa_runtime.blobs", "raa_runtime.kv", "raa_runtime.bus.port", "raa_runtime.bus.embedded"],
+)
 def test_a_module_that_needs_no_server_loads_no_client_library(module: str):
     assert not loaded_by(module) & CLIENTS
 

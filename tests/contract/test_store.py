@@ -25,8 +25,11 @@ ACME, OTHER = TenantScope("acme"), TenantScope("other")  # type: ignore[arg-type
 
 @pytest.fixture(params=["sqlite", "mongo"])
 async def store(request: pytest.FixtureRequest, data_folder: Path, deployment: str) -> AsyncIterator[DocumentStore]:
-    made: DocumentStore = (SqliteStore(data_folder / "planner.sqlite") if request.param == "sqlite"
-                           else MongoStore(request.getfixturevalue("mongo"), f"{deployment}.planner"))
+    made: DocumentStore = (
+        SqliteStore(data_folder / "planner.sqlite")
+        if request.param == "sqlite"
+        else MongoStore(request.getfixturevalue("mongo"), f"{deployment}.planner")
+    )
     await made.start(KINDS)
     yield made
     await made.close()

@@ -25,8 +25,10 @@ class Wire:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
         swallow = asyncio.Event()
-        pumps = [asyncio.create_task(self._requests(reader, upstream_writer, swallow)),
-                 asyncio.create_task(self._replies(upstream_reader, writer, swallow))]
+        pumps = [
+            asyncio.create_task(self._requests(reader, upstream_writer, swallow)),
+            asyncio.create_task(self._replies(upstream_reader, writer, swallow)),
+        ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -35,8 +37,9 @@ class Wire:
             for end in (writer, upstream_writer):
                 end.close()
 
-    async def _requests(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter,
-                        swallow: asyncio.Event) -> None:
+    async def _requests(
+        self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, swallow: asyncio.Event
+    ) -> None:
         while data := await reader.read(1 << 20):
             if self._marker and self._marker in data:
                 self._marker = b""
@@ -47,8 +50,9 @@ class Wire:
             upstream.write(data)
             await upstream.drain()
 
-    async def _replies(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter,
-                       swallow: asyncio.Event) -> None:
+    async def _replies(
+        self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter, swallow: asyncio.Event
+    ) -> None:
         while data := await upstream.read(1 << 20):
             if swallow.is_set():
                 return

@@ -31,8 +31,9 @@ def together(folder: Path) -> Iterator[House]:
 @pytest.fixture(scope="session")
 def separate(folder: Path, kafka: str, mongo: str, redis_url: str) -> Iterator[House]:
     """Each service in a process of its own, planner and executor twice, on Kafka, MongoDB's protocol and Redis."""
-    house = apart(folder / "many", kafka=kafka, mongo=mongo, redis_url=redis_url, deployment="e2e",
-                  instances={"planner": 2})
+    house = apart(
+        folder / "many", kafka=kafka, mongo=mongo, redis_url=redis_url, deployment="e2e", instances={"planner": 2}
+    )
     with running(house):
         yield house
 

@@ -57,7 +57,7 @@ class House:
     def _ready(self, name: str) -> bool:
         if address := self.processes[name].address:
             return get(f"{address}/readyz")[0] == 200
-        return "ready in" in self.log(name)[self._told_before[name]:]
+        return "ready in" in self.log(name)[self._told_before[name] :]
 
     def log(self, name: str) -> str:
         """Give what a process printed, over all its starts."""
@@ -126,8 +126,16 @@ def all_in_one(folder: Path, logs: Path | None = None, **environment: str) -> Ho
     return house
 
 
-def apart(folder: Path, *, kafka: str, mongo: str, redis_url: str, deployment: str,
-          instances: Mapping[str, int] | None = None, extra: Mapping[str, str] | None = None) -> House:
+def apart(
+    folder: Path,
+    *,
+    kafka: str,
+    mongo: str,
+    redis_url: str,
+    deployment: str,
+    instances: Mapping[str, int] | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> House:
     """Describe all six services as processes of their own; `instances` says how many of each, two executors at least.
 
     Each process has its own data folder; they share nothing but Kafka, MongoDB, Redis and one blob store.
@@ -148,8 +156,10 @@ def apart(folder: Path, *, kafka: str, mongo: str, redis_url: str, deployment: s
         "RAA_BLOBS_URL": f"file:{folder / 'blobs'}",
         "RAA_LOG_LEVEL": "warning",
     }
-    shared |= {f"RAA_{service.upper()}_URL": f"{_HOST}:{ports[f'{service}-1']}"
-               for service in ("executor", "safety", "memory", "router")}
+    shared |= {
+        f"RAA_{service.upper()}_URL": f"{_HOST}:{ports[f'{service}-1']}"
+        for service in ("executor", "safety", "memory", "router")
+    }
     shared |= dict(extra or {})
     house = House(folder, ServiceSettings.from_env(shared))
     for name in names:

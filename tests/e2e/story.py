@@ -41,10 +41,11 @@ async def run(house: House, task: TaskCreated, files: Sequence[Path] = (), tenan
 async def told(house: House, task_id: str, tenant: str) -> list[Observed]:
     """Read all events of a task, the internal ones too, each once."""
     topics = [owned(house.settings.deployment, name) for name in TOPICS]
-    async with connect(house.settings, tenant) as client, \
-            reading(client.bus, topics, from_beginning=True, follow=False) as records:
-        found = [observe(record, house.settings.deployment, tenant=tenant, task_id=task_id)
-                 async for record in records]
+    async with (
+        connect(house.settings, tenant) as client,
+        reading(client.bus, topics, from_beginning=True, follow=False) as records,
+    ):
+        found = [observe(record, house.settings.deployment, tenant=tenant, task_id=task_id) async for record in records]
     return list({event.id: event for event in found if event}.values())
 
 

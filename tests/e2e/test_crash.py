@@ -53,8 +53,11 @@ async def check_ends(house: House, tenant: str) -> None:
     ends = [event async for event in done_of(house, tenant, follow=False)]
     assert {event.envelope.subject for event in ends} == {f"n{number}" for number in range(TASKS)}
     assert len({event.id for event in ends}) == TASKS
-    by_outcome = {event.envelope.subject: event.event.error for event in ends
-                  if isinstance(event.event, TaskDone) and event.event.outcome != "succeeded"}
+    by_outcome = {
+        event.envelope.subject: event.event.error
+        for event in ends
+        if isinstance(event.event, TaskDone) and event.event.outcome != "succeeded"
+    }
     assert by_outcome == {}
     for event in ends:
         number = int(event.envelope.subject[1:])
@@ -65,8 +68,11 @@ async def check_ends(house: House, tenant: str) -> None:
 async def dead_letters(house: House, tenant: str) -> list[Record]:
     topics = [owned(house.settings.deployment, dead_letter_topic(group)) for group in GROUPS]
     async with connect(house.settings, tenant) as client:
-        return [record async for record in client.bus.read(topics, from_beginning=True, follow=False)
-                if tenant.encode() in {raw for _, raw in record.headers} | {(record.key or b"").partition(b"/")[0]}]
+        return [
+            record
+            async for record in client.bus.read(topics, from_beginning=True, follow=False)
+            if tenant.encode() in {raw for _, raw in record.headers} | {(record.key or b"").partition(b"/")[0]}
+        ]
 
 
 def test_tasks_survive_two_power_cuts_of_the_whole_stack() -> None:

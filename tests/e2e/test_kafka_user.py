@@ -83,8 +83,12 @@ def kcat(house: House, *arguments: str, lines: bytes) -> None:
     except BackendMissing as missing:
         pytest.skip(f"kcat: {missing}")
     topic = f"{house.settings.deployment}.{CREATED}"
-    subprocess.run([command, "-b", house.settings.kafka_bootstrap, "-P", "-t", topic, *arguments], input=lines,
-                   check=True, timeout=30)
+    subprocess.run(
+        [command, "-b", house.settings.kafka_bootstrap, "-P", "-t", topic, *arguments],
+        input=lines,
+        check=True,
+        timeout=30,
+    )
 
 
 def produce(house: House, *records: dict[str, Any]) -> None:
@@ -120,12 +124,20 @@ def test_a_keyless_line_from_kcat_ends_in_one_task_done(separate: House, done: T
 def test_keys_placed_by_crc32_reach_one_planner_each_and_end_once(separate: House, done: Topic) -> None:
     run = uuid4().hex[:8]
     names = [f"crc-{run}-{number}" for number in range(12)]
-    produce(separate, *({"key": f"default/{name}", "value": json.dumps({"goal": "what is 6 * 7", "task_id": name})}
-                        for name in names))
+    produce(
+        separate,
+        *(
+            {"key": f"default/{name}", "value": json.dumps({"goal": "what is 6 * 7", "task_id": name})}
+            for name in names
+        ),
+    )
     for name in names:
         assert body(done.wait(lambda message, name=name: body(message)["task_id"] == name))["result"] == 42  # type: ignore[misc]
-    ends = [(body(message)["task_id"], headers(message)["ce_id"]) for message in done.rest()
-            if body(message)["task_id"] in names]
+    ends = [
+        (body(message)["task_id"], headers(message)["ce_id"])
+        for message in done.rest()
+        if body(message)["task_id"] in names
+    ]
     assert len(set(ends)) == len(names)
 
 
@@ -138,7 +150,8 @@ def test_a_task_submitted_twice_through_two_partitions_ends_once(separate: House
 
 
 def test_a_broken_line_is_one_dead_letter_one_rejection_and_blocks_nothing(
-        separate: House, done: Topic, letters: Topic) -> None:
+    separate: House, done: Topic, letters: Topic
+) -> None:
     tag = uuid4().hex
     good = json.dumps({"goal": "what is 1 + 1", "correlation_id": tag}).encode()
     kcat(separate, "-p", "3", lines=b'{"goal": "' + tag.encode() + b"\n" + good + b"\n")
@@ -147,8 +160,13 @@ def test_a_broken_line_is_one_dead_letter_one_rejection_and_blocks_nothing(
     told = headers(letter)
     assert "the body is not JSON" in told["dl_message"]
     assert (told["dl_topic"], told["dl_partition"]) == (f"{separate.settings.deployment}.{CREATED}", "3")
-    rejected = body(done.wait(lambda message: body(message)["outcome"] == "rejected"
-                              and str(body(message)["origin"]["offset"]) == told["dl_offset"]))
+    rejected = body(
+        done.wait(
+            lambda message: (
+                body(message)["outcome"] == "rejected" and str(body(message)["origin"]["offset"]) == told["dl_offset"]
+            )
+        )
+    )
     assert rejected["error"]["code"] == "record_invalid"
     assert "the body is not JSON" in rejected["error"]["message"]
     assert len([message for message in letters.rest() if tag.encode() in (message.value() or b"")]) == 1
@@ -159,34 +177,56 @@ def test_a_broken_line_is_one_dead_letter_one_rejection_and_blocks_nothing(
 
 def test_a_structured_cloud_event_and_a_tenant_header_are_understood(separate: House, done: Topic) -> None:
     name, tenant = f"wrapped-{uuid4().hex[:8]}", f"t{uuid4().hex[:8]}"
-    wrapped = {"specversion": "1.0", "id": name, "source": "elsewhere", "type": CREATED, "subject": name,
-               "tenant": tenant, "data": {"goal": "what is 2 * 3", "labels": {"a": "b"}}}
+    wrapped = {
+        "specversion": "1.0",
+        "id": name,
+        "source": "elsewhere",
+        "type": CREATED,
+        "subject": name,
+        "tenant": tenant,
+        "data": {"goal": "what is 2 * 3", "labels": {"a": "b"}},
+    }
     named = f"named-{uuid4().hex[:8]}"
-    produce(separate,
-            {"value": json.dumps(wrapped), "headers": {"content-type": "application/cloudevents+json"}},
-            {"value": json.dumps({"goal": "what is 2 * 4", "task_id": named}), "headers": {"ce_tenant": tenant}})
+    produce(
+        separate,
+        {"value": json.dumps(wrapped), "headers": {"content-type": "application/cloudevents+json"}},
+        {"value": json.dumps({"goal": "what is 2 * 4", "task_id": named}), "headers": {"ce_tenant": tenant}},
+    )
     first = done.wait(lambda message: body(message)["task_id"] == name)
     assert (body(first)["result"], body(first)["labels"], headers(first)["ce_tenant"]) == (6, {"a": "b"}, tenant)
     second = done.wait(lambda message: body(message)["task_id"] == named)
     assert (body(second)["result"], headers(second)["ce_tenant"]) == (8, tenant)
 
 
-@pytest.mark.parametrize(("record", "why"), [
-    ({"value": of_goal("x" * 1_048_600)}, "more than 1 MB"),
-    ({"value": of_goal("what is 1 + 1"), "headers": {"note": b"\xff\xfe"}}, "is not UTF-8"),
-    ({"value": of_goal("what is 1 + 1"), "headers": {"ce_id": "1", "ce_type": CREATED,
-                                                      "ce_dataschema": "task.created.v9.json"}}, "new major version"),
-    ({"value": b"{}"}, "goal"),
-    ({"value": None}, "the record has no value"),
-])
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"value": of_goal("x" * 1_048_600)}, "more than 1 MB"),
+        ({"value": of_goal("what is 1 + 1"), "headers": {"note": b"\xff\xfe"}}, "is not UTF-8"),
+        (
+            {
+                "value": of_goal("what is 1 + 1"),
+                "headers": {"ce_id": "1", "ce_type": CREATED, "ce_dataschema": "task.created.v9.json"},
+            },
+            "new major version",
+        ),
+        ({"value": b"{}"}, "goal"),
+        ({"value": None}, "the record has no value"),
+    ],
+)
 def test_a_record_that_cannot_be_read_is_a_dead_letter_that_says_what_to_change(
-        separate: House, done: Topic, letters: Topic, record: dict[str, Any], why: str) -> None:
+    separate: House, done: Topic, letters: Topic, record: dict[str, Any], why: str
+) -> None:
     produce(separate, record | {"partition": 5})
     letter = letters.wait(lambda message: headers(message)["dl_partition"] == "5")
     assert why in headers(letter)["dl_message"]
     assert (letter.value() or None) == record["value"]
-    rejected = done.wait(lambda message: body(message)["origin"]["offset"] == int(headers(letter)["dl_offset"])
-                         and body(message)["outcome"] == "rejected")
+    rejected = done.wait(
+        lambda message: (
+            body(message)["origin"]["offset"] == int(headers(letter)["dl_offset"])
+            and body(message)["outcome"] == "rejected"
+        )
+    )
     assert why in body(rejected)["error"]["message"]
     assert len(letters.rest()) == 1
     assert separate.alive()

@@ -40,8 +40,14 @@ def near(value: float) -> Any:
 def attempts(events: list[Observed]) -> list[list[str]]:
     """Give per plan version how its steps ended, in the order of the plan's steps as they settled."""
     steps = [event.event for event in events if isinstance(event.event, StepDone)]
-    return [[step.error.code if step.error else step.outcome for step in sorted(steps, key=lambda one: one.run_seq)
-             if step.plan_version == version] for version in sorted({step.plan_version for step in steps})]
+    return [
+        [
+            step.error.code if step.error else step.outcome
+            for step in sorted(steps, key=lambda one: one.run_seq)
+            if step.plan_version == version
+        ]
+        for version in sorted({step.plan_version for step in steps})
+    ]
 
 
 def lessons(events: list[Observed]) -> dict[str, Any]:
@@ -61,7 +67,8 @@ def story(house: House, stories: Stories) -> dict[str, list[Observed]]:
 
 
 def test_run_1_learns_the_decimal_comma_and_the_sentinel_from_its_own_failures(
-        story: dict[str, list[Observed]]) -> None:
+    story: dict[str, list[Observed]],
+) -> None:
     done = the_end(story["1"])
     assert (done.outcome, done.result, done.checked, done.attempts) == ("succeeded", near(measured("CO(GT)")), True, 3)
     first, second, third = attempts(story["1"])
@@ -78,7 +85,11 @@ def test_run_1_learns_the_decimal_comma_and_the_sentinel_from_its_own_failures(
 def test_run_2_is_right_at_once_and_cites_both_lessons(story: dict[str, list[Observed]]) -> None:
     done = the_end(story["2"])
     assert (done.outcome, done.result, done.checked, done.attempts) == (
-        "succeeded", near(measured("C6H6(GT)")), True, 1)
+        "succeeded",
+        near(measured("C6H6(GT)")),
+        True,
+        1,
+    )
     assert sorted(done.lessons_used) == sorted(the_end(story["1"]).lessons_learned)
 
 
@@ -119,16 +130,20 @@ def test_run_5_takes_no_lesson_from_another_kind_of_zero(story: dict[str, list[O
 def test_run_6_learns_only_what_an_unchecked_success_can_confirm(story: dict[str, list[Observed]]) -> None:
     done = the_end(story["6"])
     assert (done.outcome, done.result, done.checked, done.attempts) == (
-        "succeeded", near(mean(column(AIR, "CO(GT)", ";"))), False, 2)
+        "succeeded",
+        near(mean(column(AIR, "CO(GT)", ";"))),
+        False,
+        2,
+    )
     assert list(lessons(story["6"]).values()) == [{"args": {"table": {"read": {"decimal": ","}}}}]
 
 
 def test_two_executors_finish_run_4_over_blobs_on_s3(
-        folder: Path, kafka: str, mongo: str, redis_url: str, s3: str) -> None:
+    folder: Path, kafka: str, mongo: str, redis_url: str, s3: str
+) -> None:
     blobs = {"RAA_BLOBS_URL": f"s3://{BUCKET}/e2e?endpoint={s3}&region=eu-west-1", "RAA_PARALLEL_STEPS": "4"}
     keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": ACCESS_KEY}
-    described = apart(folder / "s3", kafka=kafka, mongo=mongo, redis_url=redis_url, deployment="s3",
-                      extra=blobs | keys)
+    described = apart(folder / "s3", kafka=kafka, mongo=mongo, redis_url=redis_url, deployment="s3", extra=blobs | keys)
     with pytest.MonkeyPatch.context() as here, running(described) as house:
         for name, value in keys.items():
             here.setenv(name, value)

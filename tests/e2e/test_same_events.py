@@ -70,8 +70,9 @@ class Story:
 
     def edges(self) -> Counter[tuple[Said, Said]]:
         """Count pairs of what was said and what it led to."""
-        return Counter((said(cause), said(event))
-                       for event in self._steps_of_the_way() for cause in self._causes(event))
+        return Counter(
+            (said(cause), said(event)) for event in self._steps_of_the_way() for cause in self._causes(event)
+        )
 
     def unexplained(self) -> set[str]:
         """Name the types of the events that name no event of this task as their cause."""
@@ -90,36 +91,45 @@ class Story:
     def _awaited_with(self, event: Any, named: Observed) -> list[Observed]:
         """List what somebody waits for until all of it is there; the last to come is the cause named."""
         if isinstance(event, StepReady):
-            return [other for other in self.events.values() if isinstance(other.event, StepFinished)
-                    and other.event.plan_version == event.plan_version
-                    and other.event.step in dependencies(event.definition)]
+            return [
+                other
+                for other in self.events.values()
+                if isinstance(other.event, StepFinished)
+                and other.event.plan_version == event.plan_version
+                and other.event.step in dependencies(event.definition)
+            ]
         if isinstance(event, ReflectionDone):
-            return [other for other in self._about(event.plan_version)
-                    if not isinstance(other.event, ReflectionDone)]
+            return [other for other in self._about(event.plan_version) if not isinstance(other.event, ReflectionDone)]
         if isinstance(event, TaskDone | PlanProposed) and isinstance(named.event, StepDone | ReflectionDone):
-            return [other for other in self._about(named.event.plan_version)
-                    if isinstance(other.event, StepDone | ReflectionDone)]
+            return [
+                other
+                for other in self._about(named.event.plan_version)
+                if isinstance(other.event, StepDone | ReflectionDone)
+            ]
         return []
 
     def _about(self, version: int) -> list[Observed]:
         """Find task, verified plan, end of the run and verdict of one attempt."""
-        return [event for event in self.events.values()
-                if isinstance(event.event, TaskCreated)
-                or (event.envelope.type == "plan.ready" and event.event.plan.version == version)  # type: ignore[attr-defined]
-                or (isinstance(event.event, StepDone) and event.event.terminal and event.event.plan_version == version)
-                or (isinstance(event.event, ReflectionDone) and event.event.plan_version == version)]
+        return [
+            event
+            for event in self.events.values()
+            if isinstance(event.event, TaskCreated)
+            or (event.envelope.type == "plan.ready" and event.event.plan.version == version)  # type: ignore[attr-defined]
+            or (isinstance(event.event, StepDone) and event.event.terminal and event.event.plan_version == version)
+            or (isinstance(event.event, ReflectionDone) and event.event.plan_version == version)
+        ]
 
 
 @pytest.mark.parametrize("number", ["1", "2", "3", "4", "5", "6"])
 def test_a_task_says_the_same_for_the_same_reasons_on_both_buses(
-        together: House, separate: House, stories: Stories, number: str) -> None:
+    together: House, separate: House, stories: Stories, number: str
+) -> None:
     embedded, kafka = Story(stories(together)[number]), Story(stories(separate)[number])
     assert embedded.nodes() == kafka.nodes()
     assert embedded.edges() == kafka.edges()
 
 
 @pytest.mark.parametrize("number", ["1", "4"])
-def test_every_event_but_the_first_names_the_event_that_led_to_it(
-        house: House, stories: Stories, number: str) -> None:
+def test_every_event_but_the_first_names_the_event_that_led_to_it(house: House, stories: Stories, number: str) -> None:
     # a model call is asked for over HTTP, which carries no event
     assert Story(stories(house)[number]).unexplained() == {"task.created", "usage.recorded"}

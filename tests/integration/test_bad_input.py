@@ -98,25 +98,37 @@ async def fate_of(house: House, value: bytes, given: tuple[tuple[str, bytes], ..
             origin = ended.event.origin  # type: ignore[attr-defined]
             if origin and (origin.partition, origin.offset) == place:
                 break
-        letters = [record async for record in client.bus.read(
-            ["planner.dlq", "reflector.dlq"], from_beginning=True, follow=False) if record.key == key]
+        letters = [
+            record
+            async for record in client.bus.read(["planner.dlq", "reflector.dlq"], from_beginning=True, follow=False)
+            if record.key == key
+        ]
     assert len(letters) == 1
     assert isinstance(ended.event, TaskDone)
     return letter, ended.event
 
 
-@pytest.mark.parametrize(("value", "given", "code", "why"), [
-    (GOOD, (("ce_id", b"1"), ("ce_type", b"task.created"), ("ce_dataschema", b"task.created.v2.json")),
-     "record_invalid", "a new major version has its own topic"),
-    (b'{"goal": "' + b"x" * 1_048_576 + b'"}', (), "record_invalid", "pass large values as blobs"),
-    (GOOD, (("note", b"\xff\xfe"),), "record_invalid", "send text headers only"),
-    (b'{"labels": {"team": "blue"}}', (), "goal_missing", "goal"),
-    (b'{"goal": "  "}', (), "goal_missing", "say in words what is wanted"),
-    (b'{"goal": ', (), "record_invalid", "not JSON"),
-    (b"\xff", (), "record_invalid", "not UTF-8"),
-], ids=["major version", "over 1 MB", "header not UTF-8", "no goal", "empty goal", "not JSON", "not UTF-8"])
+@pytest.mark.parametrize(
+    ("value", "given", "code", "why"),
+    [
+        (
+            GOOD,
+            (("ce_id", b"1"), ("ce_type", b"task.created"), ("ce_dataschema", b"task.created.v2.json")),
+            "record_invalid",
+            "a new major version has its own topic",
+        ),
+        (b'{"goal": "' + b"x" * 1_048_576 + b'"}', (), "record_invalid", "pass large values as blobs"),
+        (GOOD, (("note", b"\xff\xfe"),), "record_invalid", "send text headers only"),
+        (b'{"labels": {"team": "blue"}}', (), "goal_missing", "goal"),
+        (b'{"goal": "  "}', (), "goal_missing", "say in words what is wanted"),
+        (b'{"goal": ', (), "record_invalid", "not JSON"),
+        (b"\xff", (), "record_invalid", "not UTF-8"),
+    ],
+    ids=["major version", "over 1 MB", "header not UTF-8", "no goal", "empty goal", "not JSON", "not UTF-8"],
+)
 def test_a_record_that_is_no_task_is_one_dead_letter_and_one_readable_rejection(
-        stack: House, value: bytes, given: tuple[tuple[str, bytes], ...], code: str, why: str) -> None:
+    stack: House, value: bytes, given: tuple[tuple[str, bytes], ...], code: str, why: str
+) -> None:
     letter, done = asyncio.run(fate_of(stack, value, given))
     assert letter.value == value
     assert why in headers(letter)["dl_message"]
@@ -151,14 +163,19 @@ def test_a_client_is_told_that_its_file_is_missing_before_anything_is_sent(stack
 
 def mean_of(name: str) -> dict[str, Any]:
     query = {"table": {"file": name}, "select": [{"fn": "mean", "column": "value", "as": "mean"}]}
-    return {"steps": [{"id": "mean", "tool": "table.query", "args": query}],
-            "result": {"ref": "mean", "path": "/rows/0/mean"}}
+    return {
+        "steps": [{"id": "mean", "tool": "table.query", "args": query}],
+        "result": {"ref": "mean", "path": "/rows/0/mean"},
+    }
 
 
-@pytest.mark.parametrize(("name", "content", "code"), [
-    ("empty.csv", b"", "empty_file"), ("binary.csv", bytes(range(256)) * 64, "not_a_table")])
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [("empty.csv", b"", "empty_file"), ("binary.csv", bytes(range(256)) * 64, "not_a_table")],
+)
 def test_a_file_that_is_no_table_fails_its_task_by_name(
-        stack: House, inputs: Path, name: str, content: bytes, code: str) -> None:
+    stack: House, inputs: Path, name: str, content: bytes, code: str
+) -> None:
     (inputs / name).write_bytes(content)
     given: dict[str, Any] = {"inputs": [{"name": name, "uri": f"file:{inputs / name}"}]}
     done = end_of(stack, plan=mean_of(name), **given)
@@ -170,8 +187,7 @@ def test_a_file_that_is_no_table_fails_its_task_by_name(
 
 def test_a_file_of_one_column_is_a_table(stack: House, inputs: Path) -> None:
     (inputs / "one.csv").write_text("value\n" + "\n".join(map(str, range(100))) + "\n")
-    done = end_of(stack, "Average of value in one.csv",
-                  inputs=[{"name": "one.csv", "uri": f"file:{inputs}/one.csv"}])
+    done = end_of(stack, "Average of value in one.csv", inputs=[{"name": "one.csv", "uri": f"file:{inputs}/one.csv"}])
     assert (done.outcome, done.result) == ("succeeded", 49.5)
 
 
@@ -209,8 +225,10 @@ def test_a_plan_with_an_unknown_tool_says_how_to_list_them(stack: House) -> None
 
 
 def test_a_plan_that_waits_for_itself_names_the_circle(stack: House) -> None:
-    steps = [{"id": one, "tool": "calculate", "after": [other], "args": {"expression": "1", "values": {}}}
-             for one, other in (("a", "b"), ("b", "a"))]
+    steps = [
+        {"id": one, "tool": "calculate", "after": [other], "args": {"expression": "1", "values": {}}}
+        for one, other in (("a", "b"), ("b", "a"))
+    ]
     refused(end_of(stack, plan={"steps": steps, "result": None}), "failed", "plan_invalid", "a → b → a")
 
 
@@ -237,8 +255,14 @@ class GarbageModel(BaseHTTPRequestHandler):
             self._answer_bytes(NO_ANSWER[kind])
             return
         message = {"role": "assistant", "content": GARBAGE[kind]}
-        self._answer({"id": "1", "object": "chat.completion", "model": "garbage",
-                      "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        self._answer(
+            {
+                "id": "1",
+                "object": "chat.completion",
+                "model": "garbage",
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            }
+        )
 
     def _answer(self, body: Any) -> None:
         self._answer_bytes(json.dumps(body).encode())
@@ -267,19 +291,29 @@ def garbage_model() -> Iterator[str]:
 
 
 def test_a_model_that_answers_garbage_fails_its_tasks_and_nothing_else() -> None:
-    with TemporaryDirectory(prefix="raa-") as folder, garbage_model() as url, running(all_in_one(
-            Path(folder), openai_base_url=url, openai_model="garbage", retry_seconds="1",
-            plan_timeout_seconds="2")) as house:
+    with (
+        TemporaryDirectory(prefix="raa-") as folder,
+        garbage_model() as url,
+        running(
+            all_in_one(
+                Path(folder), openai_base_url=url, openai_model="garbage", retry_seconds="1", plan_timeout_seconds="2"
+            )
+        ) as house,
+    ):
         for kind in GARBAGE:
             done = end_of(house, f"garbage {kind}")
             assert done.error is not None
             assert (done.outcome, done.error.code) == (
-                "failed", "unknown_tool" if kind == "invented" else "model_garbage"), (kind, done.error)
+                "failed",
+                "unknown_tool" if kind == "invented" else "model_garbage",
+            ), (kind, done.error)
             assert done.error.hint
         for kind in NO_ANSWER:
             refused(end_of(house, f"garbage {kind}"), "failed", "model_unavailable", "raa model test")
-        plan = {"steps": [{"id": "a", "tool": "calculate", "args": {"expression": "1 + 1", "values": {}}}],
-                "result": {"ref": "a", "path": "/value"}}
+        plan = {
+            "steps": [{"id": "a", "tool": "calculate", "args": {"expression": "1 + 1", "values": {}}}],
+            "result": {"ref": "a", "path": "/value"},
+        }
         assert end_of(house, plan=plan).result == 2
 
 
@@ -287,8 +321,13 @@ def test_a_model_that_answers_garbage_fails_its_tasks_and_nothing_else() -> None
 
 
 def test_a_second_stack_on_the_same_folder_is_told_who_owns_it(stack: House) -> None:
-    second = subprocess.run([sys.executable, "-m", "raa_cli", "up", "--data", str(stack.settings.data)],
-                            capture_output=True, text=True, timeout=30, check=False)
+    second = subprocess.run(
+        [sys.executable, "-m", "raa_cli", "up", "--data", str(stack.settings.data)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert second.returncode != 0
     assert f"process {stack.processes['raa'].process.pid} already runs" in second.stderr
     assert "--data" in second.stderr
@@ -297,8 +336,12 @@ def test_a_second_stack_on_the_same_folder_is_told_who_owns_it(stack: House) -> 
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
-                             capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if mounted.returncode:
         pytest.skip(f"no small disk to fill: {mounted.stderr.strip()}")
     try:
@@ -334,8 +377,11 @@ def until_ready(house: House, *, ready: bool) -> dict[str, Any]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk to fill")
 def test_a_full_disk_makes_it_not_ready_and_it_resumes_when_there_is_space() -> None:
-    with (TemporaryDirectory(prefix="raa-") as folder, TemporaryDirectory(prefix="raa-") as logs,
-          small_disk(Path(folder), 24) as disk):
+    with (
+        TemporaryDirectory(prefix="raa-") as folder,
+        TemporaryDirectory(prefix="raa-") as logs,
+        small_disk(Path(folder), 24) as disk,
+    ):
         house = all_in_one(disk / "data", logs=Path(logs))
         with running(house):
             names = [f"t-{number}" for number in range(30)]

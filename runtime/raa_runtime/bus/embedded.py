@@ -172,8 +172,9 @@ class EmbeddedBus:
             self._pruned_at = monotonic()
             await outcome_of(lambda: self._in_thread(self._log.prune))
 
-    async def _write(self, batch: list[tuple[Sequence[Message], asyncio.Future[None]]],
-                     commits: dict[str, dict[TopicPartition, int]]) -> bool:
+    async def _write(
+        self, batch: list[tuple[Sequence[Message], asyncio.Future[None]]], commits: dict[str, dict[TopicPartition, int]]
+    ) -> bool:
         messages = [message for accepted, _ in batch for message in accepted]
         records = await outcome_of(lambda: self._in_thread(lambda: self._log.write(messages, commits)))
         for _, done in batch:
@@ -246,8 +247,11 @@ class EmbeddedBus:
                 await member.revoke()
             await self.flush()
             for index, member in enumerate(members):
-                held = [TopicPartition(topic, part) for topic in member.topics
-                        for part in _range_share(self._log.partitions[topic], index, len(members))]
+                held = [
+                    TopicPartition(topic, part)
+                    for topic in member.topics
+                    for part in _range_share(self._log.partitions[topic], index, len(members))
+                ]
                 await member.assign(held, self._log.offsets.get(group, {}) | self._commits.get(group, {}))
 
     async def read(self, topics: Sequence[str], *, from_beginning: bool, follow: bool) -> AsyncIterator[Record]:

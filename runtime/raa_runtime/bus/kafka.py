@@ -27,8 +27,14 @@ _MISSING_TOPIC_SECONDS = 1.0
 class KafkaBus:
     """A `Bus` on a Kafka cluster. `client_id` names this process in the broker's logs."""
 
-    def __init__(self, bootstrap: str, *, client_id: str = "raa", security: KafkaSecurity | None = None,
-                 tuning: KafkaTuning | None = None) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        client_id: str = "raa",
+        security: KafkaSecurity | None = None,
+        tuning: KafkaTuning | None = None,
+    ) -> None:
         self._tuning = tuning or KafkaTuning()
         self._options = connection_options(bootstrap, security or KafkaSecurity()) | {"client_id": client_id}
         self._admin = KafkaAdmin(self._options, self._tuning)
@@ -98,8 +104,9 @@ class KafkaBus:
     async def end_offsets(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Give the offset of the next record of each partition; topics that do not exist are left out."""
         present = await self._admin.topics()
-        places = [TopicPartition(topic, part) for topic in set(topics) & present.keys()
-                  for part in range(present[topic])]
+        places = [
+            TopicPartition(topic, part) for topic in set(topics) & present.keys() for part in range(present[topic])
+        ]
         return await self._offsets.ends(places) if places else {}
 
     async def committed(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
@@ -122,8 +129,14 @@ class KafkaBus:
 class _Observer:
     """A reader of whole topics without a group; what cannot be decoded is stepped over."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, starts: dict[TopicPartition, int],
-                 ends: dict[TopicPartition, int], *, follow: bool) -> None:
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        starts: dict[TopicPartition, int],
+        ends: dict[TopicPartition, int],
+        *,
+        follow: bool,
+    ) -> None:
         self._consumer = consumer
         self._ends = {KafkaPlace(*place): end for place, end in ends.items()}
         self._follow = follow
@@ -147,6 +160,11 @@ class _Observer:
             self._consumer.seek(KafkaPlace(*batch.place), batch.next_offset)
         self._undecodable.clear()
         fetched: dict[Any, list[Any]] = await within(
-            30.0, self._consumer.getmany(timeout_ms=_READ_MS, max_records=_READ_BATCH), "reading")
-        return [to_record(record) for place, batch in fetched.items() for record in batch
-                if self._follow or record.offset < self._ends[place]]
+            30.0, self._consumer.getmany(timeout_ms=_READ_MS, max_records=_READ_BATCH), "reading"
+        )
+        return [
+            to_record(record)
+            for place, batch in fetched.items()
+            for record in batch
+            if self._follow or record.offset < self._ends[place]
+        ]

@@ -49,8 +49,11 @@ class KafkaAdmin:
     async def topics(self) -> dict[str, int]:
         """Ask for all topics at once: naming one that is missing could create it."""
         found = await within(self._seconds, self._client.describe_topics(), "listing topics")
-        return {entry["topic"]: len(entry["partitions"]) for entry in found
-                if not entry["error_code"] and not entry["is_internal"]}
+        return {
+            entry["topic"]: len(entry["partitions"])
+            for entry in found
+            if not entry["error_code"] and not entry["is_internal"]
+        }
 
     async def apply(self, specs: Sequence[TopicSpec]) -> list[str]:
         """Create the missing ones and wait until they are known; returns their names."""
@@ -58,8 +61,9 @@ class KafkaAdmin:
         missing = [spec for spec in specs if spec.name not in present]
         if not missing:
             return []
-        answer = await within(self._seconds, self._client.create_topics([_new_topic(spec) for spec in missing]),
-                              "creating topics")
+        answer = await within(
+            self._seconds, self._client.create_topics([_new_topic(spec) for spec in missing]), "creating topics"
+        )
         created = [name for name, code, message in answer.topic_errors if _was_created(name, code, message)]
         await self._until_known({spec.name for spec in missing})
         return created
@@ -75,8 +79,11 @@ class KafkaAdmin:
         """Give a group's committed offsets; the first question to a new cluster may take a moment."""
         wanted = set(topics)
         found = await within(self._seconds, self._committed(group), f"reading the offsets of {group}")
-        return {TopicPartition(*place): entry.offset for place, entry in found.items()
-                if place.topic in wanted and entry.offset >= 0}
+        return {
+            TopicPartition(*place): entry.offset
+            for place, entry in found.items()
+            if place.topic in wanted and entry.offset >= 0
+        }
 
     async def _committed(self, group: str) -> dict[Any, Any]:
         while True:
@@ -117,9 +124,14 @@ def _was_created(name: str, code: int, message: str | None) -> bool:
         return False  # somebody else was faster
     if code:
         problem = kafka_errors.for_code(code)
-        if problem in {kafka_errors.TopicAuthorizationFailedError, kafka_errors.ClusterAuthorizationFailedError,
-                       kafka_errors.InvalidReplicationFactorError, kafka_errors.InvalidTopicError,
-                       kafka_errors.InvalidConfigurationError, kafka_errors.PolicyViolationError}:
+        if problem in {
+            kafka_errors.TopicAuthorizationFailedError,
+            kafka_errors.ClusterAuthorizationFailedError,
+            kafka_errors.InvalidReplicationFactorError,
+            kafka_errors.InvalidTopicError,
+            kafka_errors.InvalidConfigurationError,
+            kafka_errors.PolicyViolationError,
+        }:
             raise Misconfigured(f"topic {name} cannot be created: {message or problem.__name__}")
         raise DependencyUnavailable(f"topic {name} was not created: {message or problem.__name__}")
     return True

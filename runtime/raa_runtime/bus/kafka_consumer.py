@@ -60,8 +60,15 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
 
 def to_record(fetched: Any) -> Record:
     """Copy a record out of the client's own type."""
-    return Record(fetched.topic, fetched.partition, fetched.offset, _instant(fetched.timestamp), fetched.key,
-                  fetched.value, fetched.headers)
+    return Record(
+        fetched.topic,
+        fetched.partition,
+        fetched.offset,
+        _instant(fetched.timestamp),
+        fetched.key,
+        fetched.value,
+        fetched.headers,
+    )
 
 
 def _instant(milliseconds: int) -> datetime:

@@ -45,8 +45,9 @@ Topics = Callable[[], Awaitable[dict[str, int]]]
 class KafkaPublisher:
     """The idempotent producer of this process."""
 
-    def __init__(self, options: dict[str, Any], tuning: KafkaTuning, topics: Topics,
-                 largest_batch: LargestBatch) -> None:
+    def __init__(
+        self, options: dict[str, Any], tuning: KafkaTuning, topics: Topics, largest_batch: LargestBatch
+    ) -> None:
         self._options = options
         self._tuning = tuning
         self._topics = topics
@@ -101,8 +102,13 @@ class KafkaPublisher:
         await self._send_again(producer, messages, verdicts)
         return verdicts
 
-    async def _append(self, producer: AIOKafkaProducer, messages: Sequence[Message], verdicts: list[Verdict],
-                      sent: dict[int, "asyncio.Future[Any]"]) -> None:
+    async def _append(
+        self,
+        producer: AIOKafkaProducer,
+        messages: Sequence[Message],
+        verdicts: list[Verdict],
+        sent: dict[int, "asyncio.Future[Any]"],
+    ) -> None:
         for index, message in enumerate(messages):
             try:
                 partitions = await self._partitions(producer, message.topic)
@@ -152,8 +158,9 @@ class KafkaPublisher:
         self._unknown[topic] = now + _UNKNOWN_TOPIC_SECONDS
         return False
 
-    async def _send_again(self, producer: AIOKafkaProducer, messages: Sequence[Message],
-                          verdicts: list[Verdict]) -> None:
+    async def _send_again(
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], verdicts: list[Verdict]
+    ) -> None:
         again = [index for index, verdict in enumerate(verdicts) if isinstance(verdict, _NOT_APPENDED)]
         if not again:
             return
@@ -212,7 +219,8 @@ class KafkaPublisher:
 
 async def _send(producer: AIOKafkaProducer, message: Message, partitions: int) -> "asyncio.Future[Any]":
     future: asyncio.Future[Any] = await producer.send(
-        message.topic, message.value, message.key, _place(message.key, partitions), headers=list(message.headers))
+        message.topic, message.value, message.key, _place(message.key, partitions), headers=list(message.headers)
+    )
     return future
 
 
@@ -280,5 +288,7 @@ def _size(message: Message) -> int:
 
 
 def _too_large(message: Message, limit: int) -> PublishRefused:
-    return PublishRefused(f"a message of {_size(message)} bytes is too large for {message.topic!r}, which takes "
-                          f"{limit}; pass large values by reference")
+    return PublishRefused(
+        f"a message of {_size(message)} bytes is too large for {message.topic!r}, which takes "
+        f"{limit}; pass large values by reference"
+    )

@@ -18,11 +18,13 @@ from raa_runtime.errors import DependencyUnavailable, TransientError
 # an awaited rebalance may hold a poll longer than asked for; then it comes back empty
 _POLL_GRACE_SECONDS = 1.0
 
+
 class KafkaSubscription:
     """A `Subscription`. The caller polls all the time, also with everything paused."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, group: str, rebalance: Rebalance, offsets: KafkaOffsets,
-                 tuning: KafkaTuning) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, group: str, rebalance: Rebalance, offsets: KafkaOffsets, tuning: KafkaTuning
+    ) -> None:
         self._consumer = consumer
         self._group = group
         self._offsets = offsets
@@ -89,8 +91,9 @@ class KafkaSubscription:
         """Fetch these again; one that cannot be decoded waits for `skip`."""
         self._paused.difference_update(places)
         held = self._consumer.assignment()
-        self._consumer.resume(*(_kafka_place(place) for place in places
-                                if place not in self._undecodable and place in held))
+        self._consumer.resume(
+            *(_kafka_place(place) for place in places if place not in self._undecodable and place in held)
+        )
 
     async def skip(self, place: TopicPartition, offset: int) -> None:
         """Go on at this offset; raises TransientError when the partition is no longer held."""

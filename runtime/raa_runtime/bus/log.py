@@ -79,7 +79,8 @@ class Log:
         newest: dict[tuple[int, bytes], int] = {}
         superseded: list[tuple[int, int, int]] = []
         for part, off, key in self._writer.execute(
-                "SELECT part, off, key FROM records WHERE topic = ? AND key <> x'' ORDER BY part, off", (topic,)):
+            "SELECT part, off, key FROM records WHERE topic = ? AND key <> x'' ORDER BY part, off", (topic,)
+        ):
             if (former := newest.get((part, key))) is not None:
                 superseded.append((topic, part, former))
             newest[part, key] = off
@@ -88,8 +89,10 @@ class Log:
 
     def _drop_older(self, topic: int, part: int, limit: float) -> None:
         # times ascend with offsets, so this looks at what it drops and at one record more
-        first = self._writer.execute("SELECT off FROM records WHERE topic = ? AND part = ? AND ts >= ? "
-                                     "ORDER BY off LIMIT 1", (topic, part, limit)).fetchone()
+        first = self._writer.execute(
+            "SELECT off FROM records WHERE topic = ? AND part = ? AND ts >= ? ORDER BY off LIMIT 1",
+            (topic, part, limit),
+        ).fetchone()
         kept = first[0] if first else 2**62
         self._writer.execute("DELETE FROM records WHERE topic = ? AND part = ? AND off < ?", (topic, part, kept))
 
@@ -101,12 +104,12 @@ class Log:
         with self._transaction():
             self._writer.executemany(
                 "INSERT INTO topics (name, partitions, retention_seconds, compacted) VALUES (?, ?, ?, ?)",
-                [(spec.name, spec.partitions, spec.retention.total_seconds(), spec.compacted) for spec in missing])
+                [(spec.name, spec.partitions, spec.retention.total_seconds(), spec.compacted) for spec in missing],
+            )
         self._load()
         return [spec.name for spec in missing]
 
-    def write(self, messages: Sequence[Message],
-              commits: Mapping[str, Mapping[TopicPartition, int]]) -> list[Record]:
+    def write(self, messages: Sequence[Message], commits: Mapping[str, Mapping[TopicPartition, int]]) -> list[Record]:
         """Append records and store offsets in one durable transaction; returns the records with their places."""
         now = datetime.now(UTC)
         ends: dict[TopicPartition, int] = {}
@@ -124,29 +127,45 @@ class Log:
         ends[place] = offset + 1
         return Record(message.topic, place.partition, offset, now, message.key, message.value, message.headers)
 
-    def _insert(self, records: Sequence[Record], ends: Mapping[TopicPartition, int],
-                commits: Mapping[str, Mapping[TopicPartition, int]]) -> None:
+    def _insert(
+        self,
+        records: Sequence[Record],
+        ends: Mapping[TopicPartition, int],
+        commits: Mapping[str, Mapping[TopicPartition, int]],
+    ) -> None:
         self._writer.executemany(
             "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(self._ids[r.topic], r.partition, r.offset, r.timestamp.timestamp(), r.key, _pack(r.headers), r.value)
-             for r in records])
-        self._writer.executemany("INSERT OR REPLACE INTO ends VALUES (?, ?, ?)",
-                                 [(self._ids[topic], part, end) for (topic, part), end in ends.items()])
-        self._writer.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)",
-                                 [(group, self._ids[topic], part, following)
-                                  for group, offsets in commits.items()
-                                  for (topic, part), following in offsets.items()])
+            [
+                (self._ids[r.topic], r.partition, r.offset, r.timestamp.timestamp(), r.key, _pack(r.headers), r.value)
+                for r in records
+            ],
+        )
+        self._writer.executemany(
+            "INSERT OR REPLACE INTO ends VALUES (?, ?, ?)",
+            [(self._ids[topic], part, end) for (topic, part), end in ends.items()],
+        )
+        self._writer.executemany(
+            "INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)",
+            [
+                (group, self._ids[topic], part, following)
+                for group, offsets in commits.items()
+                for (topic, part), following in offsets.items()
+            ],
+        )
 
     def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
         """Read from an offset on, at most `limit` records and about 4 MB."""
         cursor = self._reader.execute(
             "SELECT off, ts, key, headers, value FROM records WHERE topic = ? AND part = ? AND off >= ? "
-            "ORDER BY off LIMIT ?", (self._ids[place.topic], place.partition, offset, limit))
+            "ORDER BY off LIMIT ?",
+            (self._ids[place.topic], place.partition, offset, limit),
+        )
         records: list[Record] = []
         size = 0
         for off, ts, key, headers, value in cursor:
-            records.append(Record(place.topic, place.partition, off, datetime.fromtimestamp(ts, UTC), key, value,
-                                  _unpack(headers)))
+            records.append(
+                Record(place.topic, place.partition, off, datetime.fromtimestamp(ts, UTC), key, value, _unpack(headers))
+            )
             size += len(value or b"") + len(headers)
             if size > _READ_BYTES:
                 break

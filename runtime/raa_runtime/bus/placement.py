@@ -10,10 +10,10 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     h = (_SEED ^ length) & _MASK
     for start in range(0, length - length % 4, 4):
-        k = int.from_bytes(data[start:start + 4], "little") * _M & _MASK
+        k = int.from_bytes(data[start : start + 4], "little") * _M & _MASK
         k = (k ^ (k >> 24)) * _M & _MASK
         h = (h * _M & _MASK) ^ k
-    if tail := data[length - length % 4:]:
+    if tail := data[length - length % 4 :]:
         h = (h ^ int.from_bytes(tail, "little")) * _M & _MASK
     h = (h ^ (h >> 13)) * _M & _MASK
     return h ^ (h >> 15)

@@ -32,7 +32,8 @@ class SocketBus:
             return await asyncio.open_unix_connection(self._path, limit=LINE_LIMIT)
         except OSError:
             raise DependencyUnavailable(
-                f"no stack runs on {self._folder}; start one with `raa up --data {self._folder}`") from None
+                f"no stack runs on {self._folder}; start one with `raa up --data {self._folder}`"
+            ) from None
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         reader, writer = await self._connect()

@@ -74,8 +74,9 @@ class SocketServer:
                 if isinstance(problem, Exception):
                     await _send(writer, {"error": str(problem), "class": type(problem).__name__})
         except ValueError:  # a line longer than the limit; what follows is the middle of it
-            await outcome_of(partial(_send, writer, {"error": f"a line is longer than {LINE_LIMIT} bytes",
-                                                     "class": "ValueError"}))
+            await outcome_of(
+                partial(_send, writer, {"error": f"a line is longer than {LINE_LIMIT} bytes", "class": "ValueError"})
+            )
         except (ConnectionError, asyncio.CancelledError):
             return
         finally:
@@ -109,8 +110,9 @@ class SocketServer:
             verdicts = await self._bus.publish([message_from(item) for item in request["messages"]])
             await _send(writer, {"verdicts": [_verdict(verdict) for verdict in verdicts]})
         elif operation == "read":
-            async for record in self._bus.read(topics, from_beginning=request["from_beginning"],
-                                               follow=request["follow"]):
+            async for record in self._bus.read(
+                topics, from_beginning=request["from_beginning"], follow=request["follow"]
+            ):
                 await _send(writer, {"record": record_to(record)})
             await _send(writer, {"end": True})
         elif operation in {"end_offsets", "committed"}:
@@ -145,8 +147,15 @@ def _bytes(text: str | None) -> bytes | None:
 def record_to(record: Record) -> list[Any]:
     """Write a record as JSON."""
     headers = [[name, _b64(raw)] for name, raw in record.headers]
-    return [record.topic, record.partition, record.offset, record.timestamp.isoformat(), _b64(record.key),
-            _b64(record.value), headers]
+    return [
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp.isoformat(),
+        _b64(record.key),
+        _b64(record.value),
+        headers,
+    ]
 
 
 def message_to(message: Message) -> list[Any]:
@@ -157,5 +166,6 @@ def message_to(message: Message) -> list[Any]:
 def message_from(item: list[Any]) -> Message:
     """Read a message."""
     topic, key, value, headers = item
-    return Message(topic, _bytes(key) or b"", _bytes(value) or b"",
-                   tuple((name, _bytes(raw) or b"") for name, raw in headers))
+    return Message(
+        topic, _bytes(key) or b"", _bytes(value) or b"", tuple((name, _bytes(raw) or b"") for name, raw in headers)
+    )

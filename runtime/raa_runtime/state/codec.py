@@ -84,7 +84,8 @@ def encode(kind: Kind[Any], aggregate: Aggregate[Any]) -> Write:
     encoded = to_json(document, by_alias=True)
     if len(encoded) > MAX_DOCUMENT_BYTES + (_QUARANTINE_EXTRA_BYTES if aggregate.quarantined else 0):
         raise AggregateTooLarge(
-            f"{kind.name} {aggregate.id} would take {len(encoded)} bytes, over 1 MB; pass large values by reference")
+            f"{kind.name} {aggregate.id} would take {len(encoded)} bytes, over 1 MB; pass large values by reference"
+        )
     return Write(kind.name, document, encoded, expected=aggregate.version)
 
 
@@ -126,8 +127,10 @@ def decode(kind: Kind[S], document: Document) -> Aggregate[S]:
 def _read_state(kind: Kind[S], document: Document) -> tuple[Any, Exception | None]:
     raw, schema, name = document["state"], document["state_schema"], document["_id"]
     if schema > kind.schema:
-        return State.model_validate(raw), NewerState(f"{name} has state of version {schema}, this release knows "
-                                                     f"{kind.schema}; it waits for a process of the newer release")
+        return State.model_validate(raw), NewerState(
+            f"{name} has state of version {schema}, this release knows "
+            f"{kind.schema}; it waits for a process of the newer release"
+        )
     try:
         return kind.state.model_validate(raw), None
     except ValidationError as problem:
@@ -143,9 +146,32 @@ def _make(cls: type[D], item: Mapping[str, Any]) -> D:
         return cls(**{name: value for name, value in item.items() if name in known})
 
 
-_FIELDS: Final = frozenset({
-    "_id", "tenant", "task", "partition", "version", "write_id", "state_schema", "wake_at", "wake_tries", "owners",
-    "quarantined", "closed", "tombstone", "counter", "context", "timers", "marks", "seen", "outbox", "activities",
-    "deferred", "state", "updated_at"})
+_FIELDS: Final = frozenset(
+    {
+        "_id",
+        "tenant",
+        "task",
+        "partition",
+        "version",
+        "write_id",
+        "state_schema",
+        "wake_at",
+        "wake_tries",
+        "owners",
+        "quarantined",
+        "closed",
+        "tombstone",
+        "counter",
+        "context",
+        "timers",
+        "marks",
+        "seen",
+        "outbox",
+        "activities",
+        "deferred",
+        "state",
+        "updated_at",
+    }
+)
 
 __all__ = ["Kind", "State", "decode", "encode"]

@@ -34,8 +34,19 @@ from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write
 
 _PROCESSES: Final = "processes"
 _PINGS: Final = "pings"
-_HEADER: Final[tuple[str, ...]] = ("_id", "tenant", "partition", "version", "write_id", "state_schema", "wake_tries",
-                                   "quarantined", "closed", "tombstone", "updated_at")
+_HEADER: Final[tuple[str, ...]] = (
+    "_id",
+    "tenant",
+    "partition",
+    "version",
+    "write_id",
+    "state_schema",
+    "wake_tries",
+    "quarantined",
+    "closed",
+    "tombstone",
+    "updated_at",
+)
 _DURABLE: Final = WriteConcern(w="majority", j=True)
 _DUPLICATE: Final = 11_000
 _NOT_ALLOWED: Final = frozenset({13, 18})
@@ -57,9 +68,15 @@ class MongoStore:
     def __init__(self, url: str, database: str) -> None:
         try:
             self._client: AsyncMongoClient[MongoDocument] = AsyncMongoClient(
-                url, appname="raa", connect=False, serverSelectionTimeoutMS=int(_SELECT_SECONDS * 1000),
-                connectTimeoutMS=int(_SELECT_SECONDS * 1000), socketTimeoutMS=int(_CALL_SECONDS * 1000),
-                w="majority", journal=True)
+                url,
+                appname="raa",
+                connect=False,
+                serverSelectionTimeoutMS=int(_SELECT_SECONDS * 1000),
+                connectTimeoutMS=int(_SELECT_SECONDS * 1000),
+                socketTimeoutMS=int(_CALL_SECONDS * 1000),
+                w="majority",
+                journal=True,
+            )
         except (ConfigurationError, ValueError) as problem:
             raise Misconfigured(f"RAA_MONGO_URL is no MongoDB connection string: {problem}") from None
         # a database name may hold no dot, and a deployment's names do
@@ -150,8 +167,13 @@ class MongoStore:
             return [_away("writing", problem)] * len(writes)
         return [_confirmed(write, found.get(write.document["_id"], {})) for write in writes]
 
-    async def _take_back_revivals(self, collection: AsyncCollection[MongoDocument], writes: list[Write],
-                                  made: dict[int, Any], verdicts: list[Verdict]) -> None:
+    async def _take_back_revivals(
+        self,
+        collection: AsyncCollection[MongoDocument],
+        writes: list[Write],
+        made: dict[int, Any],
+        verdicts: list[Verdict],
+    ) -> None:
         """Delete what an upsert created although a stored version was expected: the aggregate had been deleted."""
         for index in made:
             write = writes[index]
@@ -184,14 +206,16 @@ class MongoStore:
         """Load the documents with the highest values of a mark."""
         return await self._by_mark(scope, kind, mark, {"$ne": None}, DESCENDING, limit)
 
-    async def scan(self, scope: TenantScope, kind: str, mark: str, above: float | str | None,
-                   limit: int) -> list[Document]:
+    async def scan(
+        self, scope: TenantScope, kind: str, mark: str, above: float | str | None, limit: int
+    ) -> list[Document]:
         """Load documents in ascending order of a mark."""
         condition = {"$ne": None} if above is None else {"$gt": above}
         return await self._by_mark(scope, kind, mark, condition, ASCENDING, limit)
 
-    async def _by_mark(self, scope: TenantScope, kind: str, mark: str, condition: dict[str, Any], direction: int,
-                       limit: int) -> list[Document]:
+    async def _by_mark(
+        self, scope: TenantScope, kind: str, mark: str, condition: dict[str, Any], direction: int, limit: int
+    ) -> list[Document]:
         query = {"tenant": scope.tenant, f"marks.{mark}": condition}
         async with _translated(f"reading by {mark}"):
             found = self._database[kind].find(query, {"doc": 1}).sort(f"marks.{mark}", direction).limit(limit)
@@ -199,16 +223,22 @@ class MongoStore:
 
     async def beat(self, process: Process) -> None:
         """Write this process's heartbeat row."""
-        row = {"_id": process.incarnation, "instance": process.instance, "beat": process.beat,
-               "stopped": process.stopped}
+        row = {
+            "_id": process.incarnation,
+            "instance": process.instance,
+            "beat": process.beat,
+            "stopped": process.stopped,
+        }
         async with _translated("writing the heartbeat"):
             await self._database[_PROCESSES].replace_one({"_id": process.incarnation}, row, upsert=True)
 
     async def processes(self) -> list[Process]:
         """Read all heartbeat rows."""
         async with _translated("reading the heartbeats"):
-            return [Process(row["_id"], row["instance"], row["beat"], row["stopped"])
-                    async for row in self._database[_PROCESSES].find()]
+            return [
+                Process(row["_id"], row["instance"], row["beat"], row["stopped"])
+                async for row in self._database[_PROCESSES].find()
+            ]
 
     async def forget(self, incarnation: str) -> None:
         """Delete a heartbeat row."""

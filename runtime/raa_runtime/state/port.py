@@ -84,8 +84,9 @@ class DocumentStore(Protocol):
         """Load this tenant's documents with the highest values of a mark, highest first."""
         ...
 
-    async def scan(self, scope: TenantScope, kind: str, mark: str, above: float | str | None,
-                   limit: int) -> list[Document]:
+    async def scan(
+        self, scope: TenantScope, kind: str, mark: str, above: float | str | None, limit: int
+    ) -> list[Document]:
         """Load this tenant's documents that have a mark, in its ascending order, only values `above` if given."""
         ...
 

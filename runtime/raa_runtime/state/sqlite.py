@@ -56,14 +56,18 @@ class SqliteStore:
         run("CREATE TABLE IF NOT EXISTS pings (id INT PRIMARY KEY)")
         for kind in self._kinds.values():
             marks = "".join(f', "mark_{name}"' for name in kind.indexes)
-            run(f'CREATE TABLE IF NOT EXISTS "{kind.name}" (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, part INT, '
+            run(
+                f'CREATE TABLE IF NOT EXISTS "{kind.name}" (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, part INT, '
                 f"version INT NOT NULL, write_id TEXT NOT NULL, wake_at REAL, owners TEXT NOT NULL{marks}, "
-                "doc BLOB NOT NULL) WITHOUT ROWID")
+                "doc BLOB NOT NULL) WITHOUT ROWID"
+            )
             run(f'CREATE INDEX IF NOT EXISTS "{kind.name}_wake" ON "{kind.name}" (wake_at) WHERE wake_at IS NOT NULL')
             run(f'CREATE INDEX IF NOT EXISTS "{kind.name}_owner" ON "{kind.name}" (owners) WHERE owners <> \'\'')
             for name in kind.indexes:
-                run(f'CREATE INDEX IF NOT EXISTS "{kind.name}_mark_{name}" ON "{kind.name}" (tenant, "mark_{name}") '
-                    f'WHERE "mark_{name}" IS NOT NULL')
+                run(
+                    f'CREATE INDEX IF NOT EXISTS "{kind.name}_mark_{name}" ON "{kind.name}" (tenant, "mark_{name}") '
+                    f'WHERE "mark_{name}" IS NOT NULL'
+                )
 
     async def close(self) -> None:
         """Close the file."""
@@ -110,9 +114,15 @@ class SqliteStore:
 
     def _put(self, write: Write) -> Outcome:
         document = write.document
-        columns = {"id": document["_id"], "tenant": document["tenant"], "part": document["partition"],
-                   "version": document["version"], "write_id": document["write_id"], "wake_at": document["wake_at"],
-                   "owners": " ".join(document["owners"])}
+        columns = {
+            "id": document["_id"],
+            "tenant": document["tenant"],
+            "part": document["partition"],
+            "version": document["version"],
+            "write_id": document["write_id"],
+            "wake_at": document["wake_at"],
+            "owners": " ".join(document["owners"]),
+        }
         columns |= {f"mark_{name}": document["marks"].get(name) for name in self._kinds[write.kind].indexes}
         columns["doc"] = write.encoded
         names = ", ".join(f'"{name}"' for name in columns)
@@ -140,22 +150,27 @@ class SqliteStore:
 
     async def owned_by(self, kind: str, incarnations: Collection[str], limit: int) -> list[str]:
         """Name aggregates with activities of these incarnations."""
-        rows = self._rows(f'SELECT id, owners FROM "{kind}" WHERE owners <> \'\'')
+        rows = self._rows(f"SELECT id, owners FROM \"{kind}\" WHERE owners <> ''")
         wanted = set(incarnations)
         return [row[0] for row in rows if wanted.intersection(row[1].split())][:limit]
 
     async def newest(self, scope: TenantScope, kind: str, mark: str, limit: int) -> list[Document]:
         """Load the documents with the highest values of a mark."""
-        sql = (f'SELECT doc FROM "{kind}" WHERE tenant = ? AND "mark_{mark}" IS NOT NULL '
-               f'ORDER BY "mark_{mark}" DESC LIMIT ?')
+        sql = (
+            f'SELECT doc FROM "{kind}" WHERE tenant = ? AND "mark_{mark}" IS NOT NULL '
+            f'ORDER BY "mark_{mark}" DESC LIMIT ?'
+        )
         return [from_json(row[0]) for row in self._rows(sql, (scope.tenant, limit))]
 
-    async def scan(self, scope: TenantScope, kind: str, mark: str, above: float | str | None,
-                   limit: int) -> list[Document]:
+    async def scan(
+        self, scope: TenantScope, kind: str, mark: str, above: float | str | None, limit: int
+    ) -> list[Document]:
         """Load documents in ascending order of a mark."""
         more, values = (f' AND "mark_{mark}" > ?', (above,)) if above is not None else ("", ())
-        sql = (f'SELECT doc FROM "{kind}" WHERE tenant = ? AND "mark_{mark}" IS NOT NULL{more} '
-               f'ORDER BY "mark_{mark}" LIMIT ?')
+        sql = (
+            f'SELECT doc FROM "{kind}" WHERE tenant = ? AND "mark_{mark}" IS NOT NULL{more} '
+            f'ORDER BY "mark_{mark}" LIMIT ?'
+        )
         return [from_json(row[0]) for row in self._rows(sql, (scope.tenant, *values, limit))]
 
     async def beat(self, process: Process) -> None:

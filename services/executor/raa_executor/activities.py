@@ -37,8 +37,9 @@ async def bind_arguments(call: Call, *, values: Values) -> dict[str, Any]:
     outputs: dict[str, Any] = {}
     try:
         for step, where in call.args["outputs"].items():
-            outputs[step] = where["value"] if "value" in where else await values.get(
-                call.scope, call.task_id, where["ref"])
+            outputs[step] = (
+                where["value"] if "value" in where else await values.get(call.scope, call.task_id, where["ref"])
+            )
         bound = bind(call.args["template"], outputs)
     except UnboundReferenceError as unbound:
         raise ActivityFailed(error("unbound_reference", str(unbound), step_id=call.args["step"])) from None
@@ -130,8 +131,14 @@ class ToolCalls:
             raise
 
     async def _output(self, call: Call, name: str, args: dict[str, Any], workspace: Workspace) -> Any:
-        context = CallContext(idempotency_key=call.key, tenant=call.tenant, task=call.task_id, step=call.args["step"],
-                              epoch=call.epoch, deadline=call.deadline)
+        context = CallContext(
+            idempotency_key=call.key,
+            tenant=call.tenant,
+            task=call.task_id,
+            step=call.args["step"],
+            epoch=call.epoch,
+            deadline=call.deadline,
+        )
         if call.effect == "checkable" and call.epoch > 1:
             happened = await self.tools.probe(name, args, workspace, context)
             if happened is not None:

@@ -29,8 +29,15 @@ from raa_schemas.plan import PlanReady
 from raa_schemas.step import StepCancel, StepFinished, StepReady
 
 
-def build(settings: ExecutorSettings, platform: Platform, *, tools: Tools | None = None, keys: KeyRing | None = None,
-          key_source: KeySource | None = None, switch: KillSwitch | None = None) -> Service:
+def build(
+    settings: ExecutorSettings,
+    platform: Platform,
+    *,
+    tools: Tools | None = None,
+    keys: KeyRing | None = None,
+    key_source: KeySource | None = None,
+    switch: KillSwitch | None = None,
+) -> Service:
     """Wire the executor. Every dependency is a defaulted argument."""
     metrics = Metrics()
     counts = ToolMetrics(metrics)
@@ -43,7 +50,11 @@ def build(settings: ExecutorSettings, platform: Platform, *, tools: Tools | None
     runs = RunHandlers(settings.parallel_steps)
     steps = StepHandlers(tools.specs(), keys or ring)
     return Service(
-        "executor", settings, platform, kinds=[RUN, STEP], metrics=metrics,
+        "executor",
+        settings,
+        platform,
+        kinds=[RUN, STEP],
+        metrics=metrics,
         on=[
             On(PlanReady, RUN, runs.on_plan_ready),
             On(StepFinished, RUN, runs.on_step_finished),

@@ -18,8 +18,7 @@ class ToolMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._ready = metrics.gauge("raa_executor_steps_ready", "steps taken up here whose tool does not run yet")
         self._running = metrics.gauge("raa_executor_steps_running", "tools that run in this process")
-        self._seconds = metrics.histogram(
-            "raa_executor_tool_seconds", "time inside a tool", ("tool", "outcome"))
+        self._seconds = metrics.histogram("raa_executor_tool_seconds", "time inside a tool", ("tool", "outcome"))
         self._waiting: set[str] = set()
 
     @contextmanager

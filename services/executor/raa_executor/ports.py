@@ -43,20 +43,23 @@ class Tools(Protocol):
     def reads_files(self, name: str) -> bool:
         """Say whether the tool asks for the workspace at all."""
 
-    async def call(self, name: str, args: Mapping[str, Any], workspace: Workspace, context: CallContext,
-                   timeout_seconds: float) -> Any:
+    async def call(
+        self, name: str, args: Mapping[str, Any], workspace: Workspace, context: CallContext, timeout_seconds: float
+    ) -> Any:
         """Run a tool and return its output as a JSON value; raises ToolError."""
 
-    async def probe(self, name: str, args: Mapping[str, Any], workspace: Workspace,
-                    context: CallContext) -> Happened | None:
+    async def probe(
+        self, name: str, args: Mapping[str, Any], workspace: Workspace, context: CallContext
+    ) -> Happened | None:
         """Ask a checkable tool whether the action was done; raises ToolError."""
 
 
 class Files(Protocol):
     """Brings the files of a task to this host, and the files a step wrote back."""
 
-    def workspace(self, scope: TenantScope, task_id: str,
-                  manifest: list[Artifact]) -> AbstractAsyncContextManager[Workspace]:
+    def workspace(
+        self, scope: TenantScope, task_id: str, manifest: list[Artifact]
+    ) -> AbstractAsyncContextManager[Workspace]:
         """Materialise a workspace; it vanishes at the end of the block. Raises ClaimGone for a missing blob."""
 
     async def keep(self, scope: TenantScope, task_id: str, workspace: Workspace) -> list[Artifact]:

@@ -34,7 +34,9 @@ def build(settings: MemorySettings, platform: Platform) -> Service:
         patience_seconds=settings.recall_patience_seconds,
     )
     service = Service(
-        "memory", settings, platform,
+        "memory",
+        settings,
+        platform,
         kinds=[EPISODE],
         on=[On(ReflectionDone, EPISODE, handlers.on_reflection_done)],
         api=api.routes(book, metrics),

@@ -39,7 +39,13 @@ def observer(metrics: MemoryMetrics, log: Logger) -> Callable[[Kind[Any], Unit[A
         for delta in unit.state.deltas:
             if delta.reflection == newest:
                 metrics.lessons.labels(delta.lesson.kind if delta.lesson.kind in KNOWN_KINDS else "unknown").inc()
-                log.info("lesson_learned", tenant=unit.tenant, task=unit.task_id, lesson=delta.lesson.id,
-                         kind=delta.lesson.kind, tool=delta.lesson.scope.tool)
+                log.info(
+                    "lesson_learned",
+                    tenant=unit.tenant,
+                    task=unit.task_id,
+                    lesson=delta.lesson.id,
+                    kind=delta.lesson.kind,
+                    tool=delta.lesson.scope.tool,
+                )
 
     return observe

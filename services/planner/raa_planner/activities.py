@@ -66,8 +66,11 @@ class Preparation:
             path = self.files.locate(item.name, item.uri or "")
             sha256, size = await self.blobs.put_file(call.scope, call.task_id, path)
         if item.sha256 not in {None, sha256}:
-            raise ActivityFailed(error(
-                "input_invalid", f"input {item.name!r} has the sha256 {sha256}, not {item.sha256}", input=item.name))
+            raise ActivityFailed(
+                error(
+                    "input_invalid", f"input {item.name!r} has the sha256 {sha256}, not {item.sha256}", input=item.name
+                )
+            )
         media_type = item.media_type or mimetypes.guess_type(item.name)[0]
         return Artifact(name=item.name, sha256=sha256, size=size, media_type=media_type)
 
@@ -81,17 +84,22 @@ class Preparation:
                 await self.blobs.fetch_to(call.scope, call.task_id, sha256, copy)
                 return copy.stat().st_size
         except ClaimGone:
-            raise ActivityFailed(error(
-                "claim_gone", f"input {item.name!r}: no blob sha256/{sha256} is stored for this task",
-                input=item.name)) from None
+            raise ActivityFailed(
+                error(
+                    "claim_gone",
+                    f"input {item.name!r}: no blob sha256/{sha256} is stored for this task",
+                    input=item.name,
+                )
+            ) from None
 
     async def _recall(self, call: Call, wanted: ToPrepare, prepared: Prepared) -> None:
         request = RecallRequest(
             task=call.task_id,
             goal=wanted.goal,
             tools=await self._tool_names(wanted.allowed_tools),
-            sources=[RecallSource(name=one.name, sha256=one.sha256, schema_hash=one.schema_hash)
-                     for one in prepared.sources],
+            sources=[
+                RecallSource(name=one.name, sha256=one.sha256, schema_hash=one.schema_hash) for one in prepared.sources
+            ],
             after=await self.reflections.newest(call.tenant),
         )
         try:
@@ -156,11 +164,20 @@ class Planning:
         """Compose the prompt, ask, and read the answer."""
         brief = Brief.model_validate(call.args["brief"])
         known = await self.catalog.tools()
-        messages = [{"role": "system", "content": self._system(known, brief.allowed_tools)},
-                    {"role": "user", "content": user_text(brief)}]
-        answer = await self.model.complete(Question(
-            messages=messages, key=call.key, tenant=call.tenant, task_id=call.task_id, deadline=call.deadline,
-            budget_microusd=call.args["budget"]))
+        messages = [
+            {"role": "system", "content": self._system(known, brief.allowed_tools)},
+            {"role": "user", "content": user_text(brief)},
+        ]
+        answer = await self.model.complete(
+            Question(
+                messages=messages,
+                key=call.key,
+                tenant=call.tenant,
+                task_id=call.task_id,
+                deadline=call.deadline,
+                budget_microusd=call.args["budget"],
+            )
+        )
         said = understood(answer)
         said.citations = cite(messages, answer, known)
         self.metrics.count_answer(said)

@@ -37,7 +37,8 @@ def routes(find: Find) -> APIRouter:
 
     @router.get("/tasks/{task_id}")
     async def task(
-        task_id: str, x_raa_tenant: Annotated[str, Header(pattern=TENANT_PATTERN)] = DEFAULT_TENANT,
+        task_id: str,
+        x_raa_tenant: Annotated[str, Header(pattern=TENANT_PATTERN)] = DEFAULT_TENANT,
     ) -> TaskSummary:
         """Say where a task of this tenant stands."""
         found = await find(TenantId(x_raa_tenant), task_id)

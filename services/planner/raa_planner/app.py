@@ -31,8 +31,14 @@ from raa_schemas.task import TaskCreated, TaskStalled
 from raa_schemas.tenants import IntakePolicy
 
 
-def build(settings: PlannerSettings, platform: Platform, *, memory: Memory | None = None, model: Model | None = None,
-          catalog: ToolCatalog | None = None) -> Service:
+def build(
+    settings: PlannerSettings,
+    platform: Platform,
+    *,
+    memory: Memory | None = None,
+    model: Model | None = None,
+    catalog: ToolCatalog | None = None,
+) -> Service:
     """Wire the planner. Every dependency is a defaulted argument."""
     log, metrics, http = platform.logger("planner"), Metrics(), platform.http
     counts = PlannerMetrics(metrics)
@@ -51,7 +57,11 @@ def build(settings: PlannerSettings, platform: Platform, *, memory: Memory | Non
         return await service.call(TASK, ticket.task, way.begin, None)
 
     service = Service(
-        "planner", settings, platform, kinds=[TASK], metrics=metrics,
+        "planner",
+        settings,
+        platform,
+        kinds=[TASK],
+        metrics=metrics,
         on=[
             On(TaskCreated, TASK, way.on_task_created),
             On(PlanReady, TASK, way.on_plan_ready),
@@ -77,8 +87,9 @@ def build(settings: PlannerSettings, platform: Platform, *, memory: Memory | Non
         api=api.routes(stored.find),
         pings={} if model else {"router": router.ping},  # memory may be away: tasks are planned without it
         background=[partial(dispatcher.run, release), *([] if catalog else [tools.refresh_loop])],
-        rejections=partial(on_rejected, deployment=settings.deployment,
-                           policy=IntakePolicy(settings.allow_anonymous, settings.tenants)),
+        rejections=partial(
+            on_rejected, deployment=settings.deployment, policy=IntakePolicy(settings.allow_anonymous, settings.tenants)
+        ),
         observers=[dispatcher.observe],
     )
     stored.bind(service.store(TASK))
@@ -86,8 +97,12 @@ def build(settings: PlannerSettings, platform: Platform, *, memory: Memory | Non
 
 
 def _policy(settings: PlannerSettings) -> Policy:
-    return Policy(settings.max_active_tasks, settings.max_active_tasks_per_tenant, settings.tenant_weights,
-                  timedelta(seconds=settings.ageing_seconds))
+    return Policy(
+        settings.max_active_tasks,
+        settings.max_active_tasks_per_tenant,
+        settings.tenant_weights,
+        timedelta(seconds=settings.ageing_seconds),
+    )
 
 
 def _rules(settings: PlannerSettings) -> Rules:
@@ -95,5 +110,7 @@ def _rules(settings: PlannerSettings) -> Rules:
 
 
 def _patience(settings: PlannerSettings) -> Patience:
-    return Patience(prepare=timedelta(seconds=settings.prepare_timeout_seconds),
-                    plan=timedelta(seconds=settings.plan_timeout_seconds))
+    return Patience(
+        prepare=timedelta(seconds=settings.prepare_timeout_seconds),
+        plan=timedelta(seconds=settings.plan_timeout_seconds),
+    )

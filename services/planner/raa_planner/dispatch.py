@@ -57,8 +57,14 @@ class Dispatcher:
         self._metrics.done.labels(done.outcome).inc()
         self._metrics.attempts.inc(done.attempts)
         self._metrics.duration.observe(done.durations.total_ms / 1000)
-        self._log.info("task_done", tenant=unit.tenant, task=unit.task_id, outcome=done.outcome,
-                       attempts=done.attempts, error=done.error.code if done.error else None)
+        self._log.info(
+            "task_done",
+            tenant=unit.tenant,
+            task=unit.task_id,
+            outcome=done.outcome,
+            attempts=done.attempts,
+            error=done.error.code if done.error else None,
+        )
 
     async def run(self, release: Release) -> None:
         """Release whoever's turn it is, for ever; a task that cannot be released comes back by its own timer."""

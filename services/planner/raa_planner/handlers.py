@@ -137,8 +137,9 @@ class TaskHandlers:
             self._make_plan(unit)
             return
         task.phase = "preparing"
-        task.activity = unit.start(PREPARE, wanted.model_dump(mode="json"), effect="read",
-                                   timeout=self._time_for(unit, self.patience.prepare))
+        task.activity = unit.start(
+            PREPARE, wanted.model_dump(mode="json"), effect="read", timeout=self._time_for(unit, self.patience.prepare)
+        )
 
     def on_prepared(self, unit: Unit[Task], done: Completed) -> None:
         """Take inputs and lessons over and ask for a plan; inputs that cannot be had end the task."""
@@ -168,9 +169,12 @@ class TaskHandlers:
         brief = brief_of(task)
         task.phase, task.shown = "planning", brief.shown
         task.activity = unit.start(
-            PLAN, {"brief": brief.model_dump(mode="json", by_alias=True), "budget": bounds.remaining_microusd(task)},
-            effect="keyed", key=question_key(task, unit.id, unit.deployment),
-            timeout=self._time_for(unit, self.patience.plan))
+            PLAN,
+            {"brief": brief.model_dump(mode="json", by_alias=True), "budget": bounds.remaining_microusd(task)},
+            effect="keyed",
+            key=question_key(task, unit.id, unit.deployment),
+            timeout=self._time_for(unit, self.patience.plan),
+        )
 
     def on_planned(self, unit: Unit[Task], done: Completed) -> None:
         """Propose what the model planned; `cannot` ends the task, garbage is told to the model once."""

@@ -23,7 +23,9 @@ def build(settings: ReflectorSettings, platform: Platform, outputs: Outputs | No
     outputs = outputs or BlobOutputs(platform.blobs, settings.max_output_bytes)
     metrics, patience = Metrics(), settings.patience
     return Service(
-        "reflector", settings, platform,
+        "reflector",
+        settings,
+        platform,
         kinds=[CASE],
         on=[
             On(TaskCreated, CASE, partial(handlers.on_task_created, patience=patience)),

@@ -130,8 +130,15 @@ def _conclude(unit: Task, version: int, fetched: dict[str, Any], *, partial: boo
         unit.publish(unjudgeable(unit.task_id, version, number, ran))
         _close(unit)
         return
-    attempt = gather(planned.attempt, planned.plan, planned.sources, ran, check=check,
-                     allowed_tools=planned.allowed_tools, fetched=fetched)
+    attempt = gather(
+        planned.attempt,
+        planned.plan,
+        planned.sources,
+        ran,
+        check=check,
+        allowed_tools=planned.allowed_tools,
+        fetched=fetched,
+    )
     learns = state.memory == "on" and not partial
     judgement = judge(unit.task_id, state.attempts, attempt, learns=learns)
     state.attempts.append(attempt.model_copy(update={"hypotheses": judgement.hypotheses}))

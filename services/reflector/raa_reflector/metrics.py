@@ -35,7 +35,14 @@ def observer(metrics: ReflectorMetrics, log: Logger) -> Callable[[Kind[Any], Uni
         for event in unit.published:
             if isinstance(event, ReflectionDone):
                 metrics.count(event)
-                log.info("reflected", task=unit.task_id, tenant=unit.tenant, plan_version=event.plan_version,
-                         verdict=event.verdict, lessons=len(event.lessons), partial=event.partial_evidence)
+                log.info(
+                    "reflected",
+                    task=unit.task_id,
+                    tenant=unit.tenant,
+                    plan_version=event.plan_version,
+                    verdict=event.verdict,
+                    lessons=len(event.lessons),
+                    partial=event.partial_evidence,
+                )
 
     return observe

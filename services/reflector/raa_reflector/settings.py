@@ -14,8 +14,11 @@ class ReflectorSettings(ServiceSettings):
     evidence_seconds: float = Field(30, gt=0, description="after a run's end, how long to wait for its plan or task")
     fetch_seconds: float = Field(60, gt=0, description="longest fetch of outputs that travelled by reference")
     max_output_bytes: int = Field(262_144, ge=1, description="largest output by reference the reflector looks at")
-    case_linger_seconds: float = Field(86_400, ge=0, description="how long a task is remembered after its deadline, "
-                                                                  "which stands still while an approval is open")
+    case_linger_seconds: float = Field(
+        86_400,
+        ge=0,
+        description="how long a task is remembered after its deadline, which stands still while an approval is open",
+    )
 
     @property
     def patience(self) -> Patience:

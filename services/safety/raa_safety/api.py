@@ -73,8 +73,10 @@ def routes(service: Callable[[], Service], own: GrantKey, revoked: frozenset[str
 
 def open_approvals(task_id: str, state: SafetyTask) -> list[OpenApproval]:
     """List the approvals of one task as the outside sees them."""
-    return [OpenApproval.model_validate(approval.model_dump() | {"task_id": task_id, "answers": approval.votes})
-            for approval in state.approvals.values()]
+    return [
+        OpenApproval.model_validate(approval.model_dump() | {"task_id": task_id, "answers": approval.votes})
+        for approval in state.approvals.values()
+    ]
 
 
 async def _switch(service: Service, aggregate: str) -> Switch | None:

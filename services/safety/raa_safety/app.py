@@ -26,8 +26,12 @@ from raa_schemas.cancel import CancelRequested
 from raa_schemas.plan import PlanProposed
 
 
-def build(settings: SafetySettings, platform: Platform, catalog: HttpToolCatalog | None = None,
-          signer: Ed25519Signer | None = None) -> Service:
+def build(
+    settings: SafetySettings,
+    platform: Platform,
+    catalog: HttpToolCatalog | None = None,
+    signer: Ed25519Signer | None = None,
+) -> Service:
     """Wire safety; raises Misconfigured for a policy or key that cannot be read."""
     log, metrics = platform.logger("safety"), Metrics()
     catalog = catalog or HttpToolCatalog(platform.http, settings.executor_url, settings.tools_refresh_seconds, log)
@@ -48,7 +52,9 @@ def build(settings: SafetySettings, platform: Platform, catalog: HttpToolCatalog
         await service.call(KEYRING, GRANT_KEYS, add_key, own)
 
     service = Service(
-        "safety", settings, platform,
+        "safety",
+        settings,
+        platform,
         kinds=[TASK, SWITCH, KEYRING],
         on=[
             On(PlanProposed, TASK, partial(handlers.on_plan_proposed, desk=desk)),

@@ -85,11 +85,24 @@ def on_approval_decided(unit: Task, event: Received[ApprovalDecided], *, desk: D
         unit.ignore("no such task waits for an approval")
         return
     approval = state.approvals.get(answer.approval_id)
-    refused = why_refused(approval, answer, deployment=unit.deployment, tenant=unit.tenant, now=unit.now,
-                          keys=desk.approvers.known(), verified=desk.verified)
+    refused = why_refused(
+        approval,
+        answer,
+        deployment=unit.deployment,
+        tenant=unit.tenant,
+        now=unit.now,
+        keys=desk.approvers.known(),
+        verified=desk.verified,
+    )
     if approval is None or refused:
-        state.refuse(Refusal(at=unit.now, approval_id=answer.approval_id[:80], decided_by=answer.decided_by[:80],
-                             why=refused or "no such approval is open"))
+        state.refuse(
+            Refusal(
+                at=unit.now,
+                approval_id=answer.approval_id[:80],
+                decided_by=answer.decided_by[:80],
+                why=refused or "no such approval is open",
+            )
+        )
     elif decision := approval.vote(answer):
         _settle(unit, approval, decision, desk)
     _arm(unit, desk)
@@ -150,16 +163,28 @@ def _ask(unit: Task, action: ActionProposed, question: Question, desk: Desk) -> 
     )
     state.open_approval(approval, unit.now)
     may_decide = approval.approvers or sorted(desk.approvers.known())
-    unit.publish(ApprovalRequested(
-        task_id=unit.task_id,
-        **approval.model_dump(include=_TOLD),
-        args=action.args,
-        approvers=may_decide,
-    ))
+    unit.publish(
+        ApprovalRequested(
+            task_id=unit.task_id,
+            **approval.model_dump(include=_TOLD),
+            args=action.args,
+            approvers=may_decide,
+        )
+    )
 
 
-_TOLD = {"plan_version", "step", "approval_id", "question", "tool", "args_ref", "args_hash", "effect_summary", "quorum",
-         "expires_at"}
+_TOLD = {
+    "plan_version",
+    "step",
+    "approval_id",
+    "question",
+    "tool",
+    "args_ref",
+    "args_hash",
+    "effect_summary",
+    "quorum",
+    "expires_at",
+}
 
 
 def _settle(unit: Task, approval: Approval, decision: Decision, desk: Desk) -> None:
@@ -168,10 +193,20 @@ def _settle(unit: Task, approval: Approval, decision: Decision, desk: Desk) -> N
     _decide(unit, approval, decision, "; ".join(approval.reasons)[:2_000], grant)
 
 
-def _decide(unit: Task, action: ActionProposed | Approval, decision: Decision, reason: str,
-            grant: Grant | None = None) -> None:
-    unit.publish(ActionDecided(task_id=unit.task_id, plan_version=action.plan_version, step=action.step,
-                               args_hash=action.args_hash, decision=decision, grant=grant, reason=reason))
+def _decide(
+    unit: Task, action: ActionProposed | Approval, decision: Decision, reason: str, grant: Grant | None = None
+) -> None:
+    unit.publish(
+        ActionDecided(
+            task_id=unit.task_id,
+            plan_version=action.plan_version,
+            step=action.step,
+            args_hash=action.args_hash,
+            decision=decision,
+            grant=grant,
+            reason=reason,
+        )
+    )
 
 
 def _bound_grant(unit: Task, action: ActionProposed | Approval, desk: Desk) -> Grant:
@@ -179,9 +214,15 @@ def _bound_grant(unit: Task, action: ActionProposed | Approval, desk: Desk) -> G
 
 
 def _terms(unit: Task, plan_version: int, desk: Desk) -> Terms:
-    return Terms(deployment=unit.deployment, tenant=unit.tenant, task=unit.task_id, plan_version=plan_version,
-                 policy=desk.policies.of(unit.tenant), signer=desk.signer,
-                 expires_at=expiry(unit.now, desk.grant_lifetime, unit.state.deadline))
+    return Terms(
+        deployment=unit.deployment,
+        tenant=unit.tenant,
+        task=unit.task_id,
+        plan_version=plan_version,
+        policy=desk.policies.of(unit.tenant),
+        signer=desk.signer,
+        expires_at=expiry(unit.now, desk.grant_lifetime, unit.state.deadline),
+    )
 
 
 def _arm(unit: Task, desk: Desk) -> None:

@@ -49,8 +49,14 @@ def observer(metrics: SafetyMetrics, log: Logger) -> Callable[[Kind[Any], Unit[A
         if unit.state.refused and unit.state.refused[-1].at == unit.now:
             metrics.refused.inc()
             refusal = unit.state.refused[-1]
-            log.warning("answer_refused", tenant=unit.tenant, task=unit.task_id, approval=refusal.approval_id,
-                        decided_by=refusal.decided_by, why=refusal.why)
+            log.warning(
+                "answer_refused",
+                tenant=unit.tenant,
+                task=unit.task_id,
+                approval=refusal.approval_id,
+                decided_by=refusal.decided_by,
+                why=refusal.why,
+            )
 
     return observe
 

@@ -27,8 +27,9 @@ def ref(name: str, path: str = "") -> dict[str, str]:
     return {"ref": name, "path": path}
 
 
-def plan_ready(*steps: Step, result: Any = None, version: int = 1, limits: Limits = LIMITS,
-               manifest: list[Artifact] | None = None) -> PlanReady:
+def plan_ready(
+    *steps: Step, result: Any = None, version: int = 1, limits: Limits = LIMITS, manifest: list[Artifact] | None = None
+) -> PlanReady:
     plan = Plan(version=version, steps=list(steps), result=result)
     return PlanReady(task_id="t1", plan=plan, goal="g", limits=limits, manifest=manifest or [])
 
@@ -69,14 +70,24 @@ class World:
     def start(self, ready: PlanReady) -> list[Move]:
         return self._took(take_up(self.run, ready, self.terms))
 
-    def finish(self, name: str, output: Any = None, outcome: Outcome = "succeeded", version: int = 1,
-               **more: Any) -> list[Move]:
+    def finish(
+        self, name: str, output: Any = None, outcome: Outcome = "succeeded", version: int = 1, **more: Any
+    ) -> list[Move]:
         problem = None if outcome == "succeeded" else error("tool_error", "it broke")
         more.setdefault("error", problem)
         if outcome == "succeeded":
             self.answered.append(name)
-        event = StepFinished(task_id="t1", plan_version=version, step=name, tool="calculate", outcome=outcome,
-                             output=output, output_digest=digest(output), effect="read", **more)
+        event = StepFinished(
+            task_id="t1",
+            plan_version=version,
+            step=name,
+            tool="calculate",
+            outcome=outcome,
+            output=output,
+            output_digest=digest(output),
+            effect="read",
+            **more,
+        )
         return self._took(finished(self.run, event, self.terms))
 
     def cancel(self, reason: str = "enough") -> list[Move]:
@@ -126,5 +137,3 @@ class World:
 
 def names(events: list[Any]) -> list[str]:
     return [event.step for event in events]
-
-

@@ -42,14 +42,31 @@ def signed(grant: Grant, *, deployment: str = "", tenant: str = "default", task:
 def grant(covers: str = "template", expires_at: datetime = NOW + timedelta(minutes=10), **changes: Any) -> Grant:
     """A valid grant for DEFINITION with ARGS, but for `changes`, which are signed too."""
     args_hash = digest(DEFINITION.args) if covers == "template" else digest(ARGS)
-    fields = {"step": "mean", "tool": "probe", "args_hash": args_hash, "covers": covers, "policy_version": "p",
-              "expires_at": expires_at, "key_id": "k1", "signature": ""}
+    fields = {
+        "step": "mean",
+        "tool": "probe",
+        "args_hash": args_hash,
+        "covers": covers,
+        "policy_version": "p",
+        "expires_at": expires_at,
+        "key_id": "k1",
+        "signature": "",
+    }
     return signed(Grant.model_validate(fields | changes))
 
 
 def step_ready(own: Grant | None = None, *, retries: int = 0, **changes: Any) -> StepReady:
-    fields = {"task_id": "t1", "plan_version": 1, "step": "mean", "definition": DEFINITION, "args": ARGS,
-              "args_hash": digest(ARGS), "grant": own, "limits": LIMITS, "retries": retries}
+    fields = {
+        "task_id": "t1",
+        "plan_version": 1,
+        "step": "mean",
+        "definition": DEFINITION,
+        "args": ARGS,
+        "args_hash": digest(ARGS),
+        "grant": own,
+        "limits": LIMITS,
+        "retries": retries,
+    }
     return StepReady.model_validate(fields | changes)
 
 
@@ -87,20 +104,36 @@ class Desk:
         self._keep()
 
     def decide(self, decision: Decision, own: Grant | None = None, args_hash: str = digest(ARGS)) -> None:
-        event = ActionDecided(task_id="t1", plan_version=1, step="mean", args_hash=args_hash, decision=decision,
-                              grant=own, reason="because")
+        event = ActionDecided(
+            task_id="t1",
+            plan_version=1,
+            step="mean",
+            args_hash=args_hash,
+            decision=decision,
+            grant=own,
+            reason="because",
+        )
         self.handlers.on_action_decided(self._next(), received(event))
         self._keep()
 
-    def tool_ends(self, result: Any = None, outcome: ActivityOutcome = "done",
-                  problem: ErrorInfo | None = None) -> None:
+    def tool_ends(
+        self, result: Any = None, outcome: ActivityOutcome = "done", problem: ErrorInfo | None = None
+    ) -> None:
         done = completed(self.unit, "tool", result, outcome=outcome, problem=problem)
         self.handlers.on_tool_ended(self._next(), done)
         self._keep()
 
     def tool_succeeds(self, output: Any = 1) -> None:
-        self.tool_ends({"status": "succeeded", "output": output, "output_ref": None, "output_digest": digest(output),
-                        "changed": [], "duration_ms": 5})
+        self.tool_ends(
+            {
+                "status": "succeeded",
+                "output": output,
+                "output_ref": None,
+                "output_digest": digest(output),
+                "changed": [],
+                "duration_ms": 5,
+            }
+        )
 
     def tool_fails(self, code: str = "tool_error") -> None:
         self.tool_ends(outcome="failed", problem=error(code))

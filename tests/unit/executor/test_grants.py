@@ -18,11 +18,20 @@ from tests.unit.executor.steps import ARGS, DEFINITION, grant, ring, signed
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just({"ref": "other", "path": "/v"}),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=8)
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
 
 
-def verdict(own: Grant | None, *, risk: Risk = "read", args: dict[str, Any] | None = None, args_hash: str | None = None,
-            definition: Step = DEFINITION, **scene: Any) -> Verdict:
+def verdict(
+    own: Grant | None,
+    *,
+    risk: Risk = "read",
+    args: dict[str, Any] | None = None,
+    args_hash: str | None = None,
+    definition: Step = DEFINITION,
+    **scene: Any,
+) -> Verdict:
     bound = ARGS if args is None else args
     place: dict[str, Any] = {"deployment": "", "tenant": "default", "task_id": "t1"}
     place |= {"now": NOW, "tools": {}, "keys": ring("k1")}
@@ -35,22 +44,42 @@ def test_a_grant_for_exactly_this_step_is_valid(covers: str):
     assert verdict(grant(covers)) == "valid"
 
 
-@pytest.mark.parametrize("change", [
-    {"deployment": "other"}, {"tenant": "other"}, {"task_id": "t2"}, {"plan_version": 2}, {"args": {"x": 7}},
-    {"args": ARGS | {"mode": "exacT"}}, {"args": ARGS | {"n": [1, 2.5, 3]}}, {"args": ARGS | {"more": 1}},
-    {"args": ARGS | {"n": [True, 2.5]}}, {"args_hash": digest("something else")},
-    {"definition": DEFINITION.model_copy(update={"id": "other"})},
-    {"definition": DEFINITION.model_copy(update={"tool": "other"})},
-    {"definition": DEFINITION.model_copy(update={"args": {"x": {"ref": "other", "path": "/w"}}})},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deployment": "other"},
+        {"tenant": "other"},
+        {"task_id": "t2"},
+        {"plan_version": 2},
+        {"args": {"x": 7}},
+        {"args": ARGS | {"mode": "exacT"}},
+        {"args": ARGS | {"n": [1, 2.5, 3]}},
+        {"args": ARGS | {"more": 1}},
+        {"args": ARGS | {"n": [True, 2.5]}},
+        {"args_hash": digest("something else")},
+        {"definition": DEFINITION.model_copy(update={"id": "other"})},
+        {"definition": DEFINITION.model_copy(update={"tool": "other"})},
+        {"definition": DEFINITION.model_copy(update={"args": {"x": {"ref": "other", "path": "/w"}}})},
+    ],
+)
 def test_a_grant_for_another_place_step_or_template_is_forged(change: dict[str, Any]):
     assert verdict(grant(), **change) == "forged"
 
 
-@pytest.mark.parametrize("changed", [
-    {"step": "other"}, {"tool": "other"}, {"args_hash": digest(1)}, {"covers": "bound"}, {"policy_version": "q"},
-    {"expires_at": NOW + timedelta(days=9)}, {"key_id": "k2"}, {"signature": ""}, {"signature": "not base64"},
-])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"step": "other"},
+        {"tool": "other"},
+        {"args_hash": digest(1)},
+        {"covers": "bound"},
+        {"policy_version": "q"},
+        {"expires_at": NOW + timedelta(days=9)},
+        {"key_id": "k2"},
+        {"signature": ""},
+        {"signature": "not base64"},
+    ],
+)
 def test_a_grant_whose_content_was_changed_after_signing_is_forged(changed: dict[str, Any]):
     assert verdict(grant().model_copy(update=changed), keys=ring("k1", "k2")) == "forged"
 

@@ -45,7 +45,10 @@ def test_after_a_failure_nothing_starts_siblings_finish_and_the_rest_is_skipped(
     world.start(plan_ready(step("a"), step("b"), step("c", "a", "b"), step("d", "c")))
     world.finish("a", outcome="failed")
     assert [(done.step, done.outcome, done.run_status) for done in world.done] == [
-        ("a", "failed", "running"), ("c", "skipped", "running"), ("d", "skipped", "running")]
+        ("a", "failed", "running"),
+        ("c", "skipped", "running"),
+        ("d", "skipped", "running"),
+    ]
     world.finish("b", 1)
     assert (world.done[-1].step, world.done[-1].outcome, world.done[-1].run_status) == ("b", "succeeded", "failed")
     assert names(world.ready) == ["a", "b"]
@@ -122,7 +125,9 @@ def test_a_step_sees_the_files_that_earlier_steps_wrote():
     world.start(plan_ready(step("a"), step("b", "a"), manifest=[artifact("in.csv", "1"), artifact("x.md", "old")]))
     world.finish("a", changed=[artifact("x.md", "new")])
     assert {item.name: item.sha256 for item in world.ready[1].manifest} == {
-        "in.csv": artifact("in.csv", "1").sha256, "x.md": artifact("x.md", "new").sha256}
+        "in.csv": artifact("in.csv", "1").sha256,
+        "x.md": artifact("x.md", "new").sha256,
+    }
 
 
 def test_two_parallel_steps_that_write_one_path_differently_are_a_conflict():

@@ -73,7 +73,8 @@ def answer(data: st.DataObject, world: World, name: str, outputs: dict[str, Any]
 @settings(deadline=None, max_examples=300)
 @given(data=st.data(), plan=plans(), parallel=st.integers(1, 4))
 def test_every_step_settles_exactly_once_and_exactly_one_event_is_terminal(
-        data: st.DataObject, plan: Plan, parallel: int):
+    data: st.DataObject, plan: Plan, parallel: int
+):
     world = World(parallel)
     play(data, plan, world)
     assert sorted(done.step for done in world.done) == sorted(step.id for step in plan.steps)
@@ -87,7 +88,8 @@ def test_every_step_settles_exactly_once_and_exactly_one_event_is_terminal(
 @settings(deadline=None, max_examples=300)
 @given(data=st.data(), plan=plans(), parallel=st.integers(1, 4))
 def test_no_step_starts_before_what_it_needs_has_succeeded_or_after_a_failure_or_twice(
-        data: st.DataObject, plan: Plan, parallel: int):
+    data: st.DataObject, plan: Plan, parallel: int
+):
     world = World(parallel)
     play(data, plan, world)
     needs = {step.id: {value["ref"] for value in step.args.values()} | set(step.after) for step in plan.steps}

@@ -44,10 +44,19 @@ async def test_a_switch_that_is_off_lets_tools_start():
         assert tenants == ["acme acme"]
 
 
-@pytest.mark.parametrize(("answer", "status"), [
-    ({"on": True}, 200), ({}, 200), ({"on": None}, 200), ({"on": 0}, 200), ([], 200), ("garbage", 200),
-    ({"on": False}, 500), ({"on": False}, 404),
-])
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ({"on": True}, 200),
+        ({}, 200),
+        ({"on": None}, 200),
+        ({"on": 0}, 200),
+        ([], 200),
+        ("garbage", 200),
+        ({"on": False}, 500),
+        ({"on": False}, 404),
+    ],
+)
 async def test_anything_but_a_clear_off_stops_everything(answer: Any, status: int):
     async with safety(answer, status) as (http, url, _):
         assert await HttpKillSwitch(http, url).closed("acme") is not None
@@ -73,9 +82,15 @@ async def test_fetched_keys_verify_signatures_and_an_unknown_one_is_said_to_be_u
         assert keys.check("k2", b"content", signature) == "unknown_key"
 
 
-@pytest.mark.parametrize("answer", [
-    {}, [], {"keys": [{"key_id": "k1"}]}, {"keys": [{"key_id": "k1", "public_key": "x"}]},
-])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        [],
+        {"keys": [{"key_id": "k1"}]},
+        {"keys": [{"key_id": "k1", "public_key": "x"}]},
+    ],
+)
 async def test_an_answer_that_is_no_list_of_keys_changes_nothing(answer: Any):
     async with safety(answer) as (http, url, _):
         keys = HttpKeyRing(http, url)

@@ -96,14 +96,33 @@ def executor(settings: ExecutorSettings, floor: Platform, switch: Switch | None 
 
 def grants(steps: Iterable[Step], task: str) -> dict[str, Grant]:
     later = datetime.now(UTC) + timedelta(minutes=5)
-    return {one.id: signed(Grant(step=one.id, tool=one.tool, args_hash=digest(one.args), policy_version="p",
-                                 expires_at=later, key_id="k1", signature=""), task=task) for one in steps}
+    return {
+        one.id: signed(
+            Grant(
+                step=one.id,
+                tool=one.tool,
+                args_hash=digest(one.args),
+                policy_version="p",
+                expires_at=later,
+                key_id="k1",
+                signature="",
+            ),
+            task=task,
+        )
+        for one in steps
+    }
 
 
 def granted(*steps: Step, result: Any = None, task: str = "t1", manifest: list[Artifact] | None = None) -> PlanReady:
     limits = Limits(deadline=datetime.now(UTC) + timedelta(minutes=10))
-    return PlanReady(task_id=task, plan=Plan(steps=list(steps), result=result), goal="g", limits=limits,
-                     manifest=manifest or [], grants=grants(steps, task))
+    return PlanReady(
+        task_id=task,
+        plan=Plan(steps=list(steps), result=result),
+        goal="g",
+        limits=limits,
+        manifest=manifest or [],
+        grants=grants(steps, task),
+    )
 
 
 async def run(floor: Platform, ready: PlanReady) -> list[StepDone]:
@@ -115,13 +134,22 @@ async def test_a_plan_of_calculations_and_files_runs_to_its_end(data_folder: Pat
     async with platform(data_folder) as (settings, floor), started(executor(settings, floor)):
         data = b"a,b\n1,2\n"
         manifest = [Artifact(name="in.csv", sha256=await floor.blobs.put(TENANT, "t1", data), size=len(data))]
-        done = await run(floor, granted(
-            step("sum", expression="1 + 2"),
-            step("read", tool="file.read", file="in.csv"),
-            step("write", tool="file.write", path="report.md",
-                 parts=["sum ", ref("sum", "/value"), ref("read", "/text")]),
-            step("again", "write", tool="file.read", file="report.md"),
-            result=ref("again", "/text"), manifest=manifest))
+        done = await run(
+            floor,
+            granted(
+                step("sum", expression="1 + 2"),
+                step("read", tool="file.read", file="in.csv"),
+                step(
+                    "write",
+                    tool="file.write",
+                    path="report.md",
+                    parts=["sum ", ref("sum", "/value"), ref("read", "/text")],
+                ),
+                step("again", "write", tool="file.read", file="report.md"),
+                result=ref("again", "/text"),
+                manifest=manifest,
+            ),
+        )
     assert [event.outcome for event in done] == ["succeeded"] * 4
     assert (done[-1].run_status, done[-1].result) == ("succeeded", "sum 3a,b\n1,2\n")
     assert [item.name for item in done[-1].artifacts] == ["report.md"]
@@ -146,11 +174,15 @@ async def test_two_executors_with_different_folders_and_one_blob_store_finish_a_
 
 async def test_large_outputs_arguments_and_results_travel_by_reference(data_folder: Path):
     async with platform(data_folder) as (settings, floor), started(executor(settings, floor)):
-        done = await run(floor, granted(
-            step("big", tool="big", size=100_000),
-            step("length", tool="length", text=ref("big", "/text")),
-            step("later", "length", tool="length", text=ref("big", "/text")),
-            result={"lengths": [ref("length"), ref("later")], "text": ref("big", "/text")}))
+        done = await run(
+            floor,
+            granted(
+                step("big", tool="big", size=100_000),
+                step("length", tool="length", text=ref("big", "/text")),
+                step("later", "length", tool="length", text=ref("big", "/text")),
+                result={"lengths": [ref("length"), ref("later")], "text": ref("big", "/text")},
+            ),
+        )
         big, last = done[0], done[-1]
         assert (big.output, last.run_status, last.result) == (None, "succeeded", None)
         assert last.result_ref is not None
@@ -177,7 +209,8 @@ async def test_with_the_kill_switch_on_nothing_starts_and_with_it_off_the_run_go
 
 
 async def test_an_action_that_timed_out_and_must_not_be_repeated_waits_for_a_person_until_the_task_is_cancelled(
-        data_folder: Path):
+    data_folder: Path,
+):
     async with platform(data_folder) as (settings, floor), started(executor(settings, floor)):
         await floor.bus.publish([message_of(granted(step("slow", tool="slow")))])
         ((_, asked),) = await collect(floor.bus, ActionProposed, 1)

@@ -34,7 +34,12 @@ def test_what_ended_is_told_with_output_digest_effect_and_attempt():
     told = desk.events[-1]
     assert isinstance(told, StepFinished)
     assert (told.output, told.output_digest, told.effect, told.attempt, told.args_hash) == (
-        {"v": 1}, digest({"v": 1}), "keyed", 1, digest(ARGS))
+        {"v": 1},
+        digest({"v": 1}),
+        "keyed",
+        1,
+        digest(ARGS),
+    )
 
 
 def test_a_second_release_of_a_step_starts_nothing():
@@ -57,10 +62,13 @@ def test_a_forged_grant_fails_the_step_and_starts_nothing():
     assert (desk.finished, desk.running, desk.asked) == ([("failed", "grant_denied")], [], [])
 
 
-@pytest.mark.parametrize(("own", "reason"), [
-    (None, "no_grant"),
-    (grant(expires_at=NOW), "grant_expired"),
-])
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [
+        (None, "no_grant"),
+        (grant(expires_at=NOW), "grant_expired"),
+    ],
+)
 def test_without_a_valid_grant_safety_is_asked_about_the_bound_arguments(own: Any, reason: str):
     desk = Desk()
     desk.ready(step_ready(own))
@@ -78,11 +86,14 @@ def test_an_external_tool_waits_for_a_decision_on_its_bound_arguments():
     assert desk.running == ["tool"]
 
 
-@pytest.mark.parametrize(("risk", "decision", "code"), [
-    ("external", "denied", "approval_denied"),
-    ("external", "expired", "approval_expired"),
-    ("read", "denied", "grant_denied"),
-])
+@pytest.mark.parametrize(
+    ("risk", "decision", "code"),
+    [
+        ("external", "denied", "approval_denied"),
+        ("external", "expired", "approval_expired"),
+        ("read", "denied", "grant_denied"),
+    ],
+)
 def test_a_refusal_fails_the_step(risk: Any, decision: Any, code: str):
     desk = Desk("once", risk)
     desk.ready(step_ready(None if risk == "read" else grant()))
@@ -227,13 +238,16 @@ def test_an_unknown_outcome_waits_for_a_person_without_settling():
     assert desk.unit.timers
 
 
-@pytest.mark.parametrize(("decision", "finished"), [
-    ("happened", [("succeeded", None)]),
-    ("give_up", [("outcome_unknown", "outcome_unknown")]),
-    ("expired", [("outcome_unknown", "outcome_unknown")]),
-    ("denied", [("outcome_unknown", "outcome_unknown")]),
-    ("allowed", []),
-])
+@pytest.mark.parametrize(
+    ("decision", "finished"),
+    [
+        ("happened", [("succeeded", None)]),
+        ("give_up", [("outcome_unknown", "outcome_unknown")]),
+        ("expired", [("outcome_unknown", "outcome_unknown")]),
+        ("denied", [("outcome_unknown", "outcome_unknown")]),
+        ("allowed", []),
+    ],
+)
 def test_what_a_person_found_out_settles_the_step(decision: Any, finished: list[Any]):
     desk = unknown_desk()
     desk.decide(decision, grant("bound"))

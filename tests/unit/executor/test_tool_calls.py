@@ -76,19 +76,47 @@ class Off:
 
 def calls(bank: Bank, folder: Path, blobs: LocalBlobs | None = None, slots: int = 2) -> ToolCalls:
     blobs = blobs or LocalBlobs(folder / "blobs", "")
-    return ToolCalls(bank.tools(), Off(), BlobFiles(blobs, folder / "host", 1_000_000), BlobValues(blobs),
-                     asyncio.Semaphore(slots), ToolMetrics(Metrics()))
+    return ToolCalls(
+        bank.tools(),
+        Off(),
+        BlobFiles(blobs, folder / "host", 1_000_000),
+        BlobValues(blobs),
+        asyncio.Semaphore(slots),
+        ToolMetrics(Metrics()),
+    )
 
 
-def call(name: str, args: dict[str, Any], effect: str, *, epoch: int = 1, seconds: float = 30, lost: bool = False,
-         **more: Any) -> Call:
+def call(
+    name: str,
+    args: dict[str, Any],
+    effect: str,
+    *,
+    epoch: int = 1,
+    seconds: float = 30,
+    lost: bool = False,
+    **more: Any,
+) -> Call:
     def lease() -> None:
         if lost:
             raise LeaseLost("frozen for too long")
 
     job = {"step": "s", "tool": name, "args": args, "args_hash": digest(args), "manifest": [], "max_steps": 20} | more
-    return Call("tool", "tool", job, TenantId("acme"), TaskId("t1"), "acme/t1/v1/s", "key", effect, 1, epoch,
-                datetime.now(UTC) + timedelta(seconds=seconds), recovering=False, clock=SystemClock(), lease=lease)
+    return Call(
+        "tool",
+        "tool",
+        job,
+        TenantId("acme"),
+        TaskId("t1"),
+        "acme/t1/v1/s",
+        "key",
+        effect,
+        1,
+        epoch,
+        datetime.now(UTC) + timedelta(seconds=seconds),
+        recovering=False,
+        clock=SystemClock(),
+        lease=lease,
+    )
 
 
 async def test_a_call_gives_output_digest_and_changed_files(tmp_path: Path):

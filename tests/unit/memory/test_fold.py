@@ -59,27 +59,35 @@ def test_a_lesson_contradicted_on_one_of_its_files_stands_on_the_other():
     assert (learned[POINT.id].usable, learned[POINT.id].sources) == (True, frozenset({"aa"}))
 
 
-@pytest.mark.parametrize("other", [
-    lesson({"read": {"decimal": "."}}, sha="bb"),
-    lesson({"read": {"decimal": "."}}, tool="table.profile"), lesson({"read": {"thousands": "."}}),
-])
+@pytest.mark.parametrize(
+    "other",
+    [
+        lesson({"read": {"decimal": "."}}, sha="bb"),
+        lesson({"read": {"decimal": "."}}, tool="table.profile"),
+        lesson({"read": {"thousands": "."}}),
+    ],
+)
 def test_lessons_about_another_input_tool_or_argument_do_not_contradict(other: Lesson):
     assert all(one.usable for one in fold([delta(COMMA, "t1"), delta(other, "t2", 5)]).values())
 
 
-@pytest.mark.parametrize(("one", "other", "expected"), [
-    ({"a": 1}, {"a": 2}, True),
-    ({"a": 1}, {"a": 1}, False),
-    ({"a": 1}, {"b": 2}, False),
-    ({"a": [1]}, {"a": [2]}, False),
-    ({"a": [1]}, {"a": 1}, True),
-    ({"a": {"b": 1}}, {"a": 1}, True),
-    ({"a": None}, {"a": 1}, True),
-    ({"a": {"b": {"c": "x"}}}, {"a": {"b": {"c": "y"}, "d": 1}}, True),
-    ({"a": 1}, {"a": True}, True),
-])
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ({"a": 1}, {"a": 2}, True),
+        ({"a": 1}, {"a": 1}, False),
+        ({"a": 1}, {"b": 2}, False),
+        ({"a": [1]}, {"a": [2]}, False),
+        ({"a": [1]}, {"a": 1}, True),
+        ({"a": {"b": 1}}, {"a": 1}, True),
+        ({"a": None}, {"a": 1}, True),
+        ({"a": {"b": {"c": "x"}}}, {"a": {"b": {"c": "y"}, "d": 1}}, True),
+        ({"a": 1}, {"a": True}, True),
+    ],
+)
 def test_patches_contradict_where_they_set_one_argument_differently(
-        one: dict[str, Any], other: dict[str, Any], expected: bool):
+    one: dict[str, Any], other: dict[str, Any], expected: bool
+):
     assert contradicts(one, other) is expected
     assert contradicts(other, one) is expected
 
@@ -105,8 +113,9 @@ LESSONS = [lesson({"read": {"decimal": sign}}, sha=sha, name=f"les_{sign}") for 
 LESSONS += [lesson({"read": {"decimal": sign}}, sha=None) for sign in ",."]
 LESSONS += [lesson({"read": {"missing": [number], "decimal": sign}}) for number in (-1, -2) for sign in ",."]
 LESSONS += [lesson({"x": 1}, name=LESSONS[0].id), COMMA.model_copy(update={"state": "retired"}), lesson(kind="dance")]
-DELTAS = st.lists(st.builds(delta, st.sampled_from(LESSONS), st.sampled_from(["t1", "t2", "t3"]), st.integers(0, 3)),
-                  max_size=12)
+DELTAS = st.lists(
+    st.builds(delta, st.sampled_from(LESSONS), st.sampled_from(["t1", "t2", "t3"]), st.integers(0, 3)), max_size=12
+)
 
 
 @given(DELTAS, st.randoms(use_true_random=False))

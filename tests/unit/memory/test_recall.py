@@ -100,7 +100,8 @@ LESSONS = st.lists(st.builds(lesson, VALUES, sha=KEYS | st.none(), schema=SCHEMA
 
 @given(LESSONS, KEYS, SCHEMAS, st.integers(1, 4))
 def test_whatever_is_recalled_matches_its_input_and_never_contradicts(
-        lessons: list[Lesson], sha: str, schema: str | None, limit: int):
+    lessons: list[Lesson], sha: str, schema: str | None, limit: int
+):
     found = recall(request(("x.csv", sha, schema), limit=limit), *lessons)
     assert len(found) <= limit
     for one in found:

@@ -25,17 +25,25 @@ async def ready(service: Service) -> None:
             await asyncio.sleep(0.01)
 
 
-async def learn(service: Service, *lessons: Lesson, tenant: str = "default", task: str = "t1",
-                event_id: str = "ref-1", **changed: Any) -> None:
+async def learn(
+    service: Service,
+    *lessons: Lesson,
+    tenant: str = "default",
+    task: str = "t1",
+    event_id: str = "ref-1",
+    **changed: Any,
+) -> None:
     message = message_of(reflection(*lessons, task=task, **changed).data, tenant=tenant, event_id=event_id)
     assert await service.platform.bus.publish([message]) == [None]
 
 
-async def recall(service: Service, asked: RecallRequest, tenant: str = "default",
-                 after: tuple[str, ...] = ()) -> RecallAnswer:
+async def recall(
+    service: Service, asked: RecallRequest, tenant: str = "default", after: tuple[str, ...] = ()
+) -> RecallAnswer:
     body = asked.model_copy(update={"after": list(after)}).model_dump(mode="json")
-    async with service.platform.http.post(f"{service.url}/v1/recall", json=body,
-                                          headers={"x-raa-tenant": tenant}) as answer:
+    async with service.platform.http.post(
+        f"{service.url}/v1/recall", json=body, headers={"x-raa-tenant": tenant}
+    ) as answer:
         assert answer.status == 200, await answer.text()
         return RecallAnswer.model_validate_json(await answer.read())
 
@@ -106,7 +114,8 @@ def test_lessons_are_listed_with_their_support_and_survive_a_restart(data_folder
     async def second(service: Service) -> None:
         known = KnownLessons.model_validate_json((await get(service, "/v1/lessons"))[1]).lessons
         assert [(one.lesson.id, one.lesson.state, one.tasks, one.support) for one in known] == [
-            (lesson().id, "trial", 2, [])]
+            (lesson().id, "trial", 2, [])
+        ]
         found = KnownLesson.model_validate_json((await get(service, f"/v1/lessons/{lesson().id}"))[1])
         assert {one.task_id: one.reflection for one in found.support} == {"t1": "ref-1", "t2": "ref-2"}
         assert found.support[0].evidence.fixed == ["v2/a"]
@@ -142,8 +151,10 @@ def test_a_lesson_of_an_unknown_kind_costs_no_dead_letter(data_folder: Path):
 @pytest.mark.parametrize("body", [{}, {"task": "t", "goal": "g", "limit": 0}, []])
 def test_a_malformed_recall_is_refused(data_folder: Path, body: Any):
     async def story(service: Service) -> None:
-        async with aiohttp.ClientSession() as http, http.post(f"{service.url}/v1/recall", json=body,
-                                                             headers={"x-raa-tenant": "default"}) as answer:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{service.url}/v1/recall", json=body, headers={"x-raa-tenant": "default"}) as answer,
+        ):
             assert answer.status == 422
 
     with_memory(data_folder, story)

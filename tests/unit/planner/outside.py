@@ -26,9 +26,22 @@ Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def call_of(args: dict[str, Any], kind: str = "prepare", seconds: float = 60) -> Call:
     clock = SystemClock()
-    return Call(activity_id=f"{kind}-1", kind=kind, args=args, tenant=TenantId("default"), task_id=TaskId("t1"),
-                aggregate="default/t1", key="the-key", effect="read", attempt=1, epoch=1,
-                deadline=clock.now() + timedelta(seconds=seconds), recovering=False, clock=clock, lease=lambda: None)
+    return Call(
+        activity_id=f"{kind}-1",
+        kind=kind,
+        args=args,
+        tenant=TenantId("default"),
+        task_id=TaskId("t1"),
+        aggregate="default/t1",
+        key="the-key",
+        effect="read",
+        attempt=1,
+        epoch=1,
+        deadline=clock.now() + timedelta(seconds=seconds),
+        recovering=False,
+        clock=clock,
+        lease=lambda: None,
+    )
 
 
 class Tools:

@@ -25,8 +25,14 @@ CHAT = "/v1/chat/completions"
 
 
 def question(seconds: float = 5, **more: Any) -> Question:
-    return Question(messages=[{"role": "user", "content": "hi"}], key="k1", tenant="acme", task_id="t1",
-                    deadline=SystemClock().now() + timedelta(seconds=seconds), **more)
+    return Question(
+        messages=[{"role": "user", "content": "hi"}],
+        key="k1",
+        tenant="acme",
+        task_id="t1",
+        deadline=SystemClock().now() + timedelta(seconds=seconds),
+        **more,
+    )
 
 
 async def asked_of(reply: Any, path: str = CHAT, **more: Any) -> Any:
@@ -39,8 +45,14 @@ async def test_a_question_carries_key_tenant_budget_and_deadline():
 
     async def reply(request: web.Request) -> web.Response:
         seen.update(headers=dict(request.headers), body=await request.json())
-        return web.json_response({"choices": [{"message": {"content": "{}"}}], "model": "m",
-                                  "usage": {"prompt_tokens": 1}, "raa": {"model": "real", "cost_microusd": 12}})
+        return web.json_response(
+            {
+                "choices": [{"message": {"content": "{}"}}],
+                "model": "m",
+                "usage": {"prompt_tokens": 1},
+                "raa": {"model": "real", "cost_microusd": 12},
+            }
+        )
 
     answer = await asked_of(reply, budget_microusd=99)
     assert (answer.text, answer.model, answer.cost_microusd) == ("{}", "real", 12)
@@ -60,12 +72,15 @@ async def test_an_answer_without_text_is_an_empty_one():
     assert (await asked_of(reply)).text == ""
 
 
-@pytest.mark.parametrize(("status", "code", "kind"), [
-    (402, "budget_exhausted", ActivityFailed),
-    (400, "bad_arguments", ActivityFailed),
-    (429, "rate_limited", RateLimited),
-    (503, "model_unavailable", DependencyUnavailable),
-])
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (402, "budget_exhausted", ActivityFailed),
+        (400, "bad_arguments", ActivityFailed),
+        (429, "rate_limited", RateLimited),
+        (503, "model_unavailable", DependencyUnavailable),
+    ],
+)
 async def test_a_refusal_keeps_the_routers_code_and_patience(status: int, code: str, kind: type[Exception]):
     async def reply(_: web.Request) -> web.Response:
         problem = {"error": {"code": code, "message": "no", "retryable": False, "hint": None}}

@@ -26,8 +26,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def prepared(folder: Path, *inputs: dict[str, Any], memory: Knowing | None = None, recall: bool = False,
-                   **more: Any) -> Prepared:
+async def prepared(
+    folder: Path, *inputs: dict[str, Any], memory: Knowing | None = None, recall: bool = False, **more: Any
+) -> Prepared:
     args = {"goal": "g", "inputs": list(inputs), "recall": recall, **more}
     return Prepared.model_validate(await preparation(folder, memory)(call_of(args)))
 
@@ -59,10 +60,20 @@ async def test_a_file_below_a_root_is_taken_in(folder: Path, form: str):
     assert found.manifest[0].size == 8
 
 
-@pytest.mark.parametrize("uri", [
-    "file:/etc/passwd", "file:///etc/passwd", "file:../secret", "file:inputs/../../secret", "file:link", "file:loop",
-    "file:/no/such/file", "file://%2Fetc%2Fpasswd", "file:\0",
-])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:/etc/passwd",
+        "file:///etc/passwd",
+        "file:../secret",
+        "file:inputs/../../secret",
+        "file:link",
+        "file:loop",
+        "file:/no/such/file",
+        "file://%2Fetc%2Fpasswd",
+        "file:\0",
+    ],
+)
 async def test_nothing_outside_the_roots_is_read_by_any_path(folder: Path, uri: str):
     (folder / "secret").write_text("s")
     (folder / "inputs" / "link").symlink_to(folder / "secret")
@@ -114,8 +125,9 @@ async def test_what_is_shown_of_many_wide_inputs_stays_bounded(folder: Path):
 
 
 async def test_recall_names_the_inputs_the_tools_and_the_newest_reflections(folder: Path):
-    memory = Knowing(RecallAnswer(digest="sha256:d", lessons=[
-        Recalled(lesson=lesson(), applies_to=["a.csv"], why=["same_content"])]))
+    memory = Knowing(
+        RecallAnswer(digest="sha256:d", lessons=[Recalled(lesson=lesson(), applies_to=["a.csv"], why=["same_content"])])
+    )
     found = await prepared(folder, {"name": "a.csv", "data": "x,y\n1,2\n"}, memory=memory, recall=True)
     (asked,) = memory.asked
     assert (asked.after, asked.tools, asked.goal) == (["newest of default"], ["calculate"], "g")

@@ -17,22 +17,26 @@ def record(value: bytes | None, topic: str = "task.created", **headers: str) -> 
     return Record(topic, 3, 41, NOON, None, value, tuple((name, text.encode()) for name, text in headers.items()))
 
 
-def rejected(value: bytes | None, topic: str = "task.created", policy: IntakePolicy = OPEN,
-             **headers: str) -> tuple[Message, TaskDone]:
+def rejected(
+    value: bytes | None, topic: str = "task.created", policy: IntakePolicy = OPEN, **headers: str
+) -> tuple[Message, TaskDone]:
     message = on_rejected(record(value, topic, **headers), "why it cannot be read", deployment="", policy=policy)
     return message, TaskDone.model_validate_json(message.value)
 
 
-@pytest.mark.parametrize(("value", "code"), [
-    (b'{"goal": ', "record_invalid"),
-    (None, "record_invalid"),
-    (b"[1]", "record_invalid"),
-    (b"\xff\xfe", "record_invalid"),
-    (b'{"goal": "", "inputs": []}', "goal_missing"),
-    (b'{"inputs": []}', "goal_missing"),
-    (b'{"goal": "x", "inputs": 3}', "record_invalid"),
-    (b"[" * 100_000, "record_invalid"),
-])
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (b'{"goal": ', "record_invalid"),
+        (None, "record_invalid"),
+        (b"[1]", "record_invalid"),
+        (b"\xff\xfe", "record_invalid"),
+        (b'{"goal": "", "inputs": []}', "goal_missing"),
+        (b'{"inputs": []}', "goal_missing"),
+        (b'{"goal": "x", "inputs": 3}', "record_invalid"),
+        (b"[" * 100_000, "record_invalid"),
+    ],
+)
 def test_a_broken_record_is_answered_with_a_readable_rejection(value: bytes | None, code: str):
     message, done = rejected(value)
     assert message.topic == "task.done"
@@ -53,13 +57,16 @@ def test_a_broken_second_submission_never_ends_the_task_it_names():
     assert (done.error and done.error.details, done.correlation_id) == ({"task_id": "t1"}, "c")
 
 
-@pytest.mark.parametrize(("topic", "header", "policy", "told"), [
-    ("task.created", None, OPEN, "default"),
-    ("task.created", "acme", OPEN, "acme"),
-    ("tenants.acme.task.created", "evil", OPEN, "acme"),
-    ("task.created", None, IntakePolicy(), None),
-    ("task.created", "stranger", IntakePolicy(tenants={"acme"}), None),
-])
+@pytest.mark.parametrize(
+    ("topic", "header", "policy", "told"),
+    [
+        ("task.created", None, OPEN, "default"),
+        ("task.created", "acme", OPEN, "acme"),
+        ("tenants.acme.task.created", "evil", OPEN, "acme"),
+        ("task.created", None, IntakePolicy(), None),
+        ("task.created", "stranger", IntakePolicy(tenants={"acme"}), None),
+    ],
+)
 def test_only_the_records_own_tenant_is_told(topic: str, header: str | None, policy: IntakePolicy, told: str | None):
     more: dict[str, Any] = {"ce_tenant": header} if header else {}
     message, _ = rejected(b"{", topic, policy, **more)

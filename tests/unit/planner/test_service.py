@@ -24,21 +24,25 @@ from raa_schemas.task import Constraints, TaskCreated, TaskDone, TaskStatus
 from tests.unit.planner.outside import Knowing, Scripted, Tools
 
 pytestmark = pytest.mark.anyio
-PLAN = json.dumps({"steps": [{"id": "sum", "tool": "calculate", "args": {"expression": "1 + 1"}}],
-                   "result": {"ref": "sum"}})
+PLAN = json.dumps(
+    {"steps": [{"id": "sum", "tool": "calculate", "args": {"expression": "1 + 1"}}], "result": {"ref": "sum"}}
+)
 
 
 @asynccontextmanager
-async def planner(folder: Path, *answers: str, memory: Knowing | None = None,
-                  **overrides: Any) -> AsyncIterator[Service]:
+async def planner(
+    folder: Path, *answers: str, memory: Knowing | None = None, **overrides: Any
+) -> AsyncIterator[Service]:
     made = partial(build, memory=memory or Knowing(), model=Scripted(*(answers or (PLAN,))), catalog=Tools())
     async with running(made, PlannerSettings, folder, **overrides) as service:
         yield service
 
 
 async def publish(service: Service, *events: Event) -> None:
-    sent = [message_of(event, event_id=f"{event.event_type()} {event.task_id} {number}")
-            for number, event in enumerate(events)]
+    sent = [
+        message_of(event, event_id=f"{event.event_type()} {event.task_id} {number}")
+        for number, event in enumerate(events)
+    ]
     assert await service.platform.bus.publish(sent) == [None] * len(sent)
 
 
@@ -47,11 +51,26 @@ def play_others(proposed: PlanProposed) -> list[Event]:
     task, plan = proposed.task_id, proposed.plan
     step = plan.steps[0]
     ready = PlanReady.model_validate(proposed.model_dump())
-    done = StepDone(task_id=task, plan_version=plan.version, step=step.id, tool=step.tool, run_seq=1,
-                    run_status="succeeded", outcome="succeeded", result=2, steps_done=1, steps_total=1)
+    done = StepDone(
+        task_id=task,
+        plan_version=plan.version,
+        step=step.id,
+        tool=step.tool,
+        run_seq=1,
+        run_status="succeeded",
+        outcome="succeeded",
+        result=2,
+        steps_done=1,
+        steps_total=1,
+    )
     reflection = ReflectionDone(
-        task_id=task, plan_version=plan.version, verdict="accept", checked=False,
-        label=Label(value=1, source="unchecked", confidence=0.5), episode=Episode(attempt=1, plan_hash="sha256:1"))
+        task_id=task,
+        plan_version=plan.version,
+        verdict="accept",
+        checked=False,
+        label=Label(value=1, source="unchecked", confidence=0.5),
+        episode=Episode(attempt=1, plan_hash="sha256:1"),
+    )
     return [ready, done, reflection]
 
 

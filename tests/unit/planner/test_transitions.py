@@ -50,9 +50,17 @@ EVENTS: dict[Incoming, Callable[[Way], Way]] = {
     "dead": lambda way: way.stalled(),
 }
 AFTER = {
-    "admit": {"preparing", "ended"}, "mark": {"marked"}, "end": {"ended"}, "begin": {"preparing"},
-    "run": {"running"}, "repair": {"planning"}, "count": {"reflecting"}, "judge": {"verifying", "running", "ended"},
-    "wait": {"verifying", "running"}, "plan": {"planning"}, "propose": {"verifying"},
+    "admit": {"preparing", "ended"},
+    "mark": {"marked"},
+    "end": {"ended"},
+    "begin": {"preparing"},
+    "run": {"running"},
+    "repair": {"planning"},
+    "count": {"reflecting"},
+    "judge": {"verifying", "running", "ended"},
+    "wait": {"verifying", "running"},
+    "plan": {"planning"},
+    "propose": {"verifying"},
 }
 
 

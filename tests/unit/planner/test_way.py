@@ -106,13 +106,16 @@ def test_a_verdict_before_the_terminal_step_waits_for_it():
 # admission
 
 
-@pytest.mark.parametrize(("request_fields", "code"), [
-    ({"success_check": "result >"}, "check_invalid"),
-    ({"reply_to": "elsewhere"}, "reply_to_not_allowed"),
-    ({"inputs": [Input(name="a")]}, "input_invalid"),
-    ({"inputs": [Input(name="a", uri="http://somewhere/x")]}, "input_invalid"),
-    ({"inputs": [Input(name="a", uri="file:/etc/passwd")]}, "input_outside_roots"),
-])
+@pytest.mark.parametrize(
+    ("request_fields", "code"),
+    [
+        ({"success_check": "result >"}, "check_invalid"),
+        ({"reply_to": "elsewhere"}, "reply_to_not_allowed"),
+        ({"inputs": [Input(name="a")]}, "input_invalid"),
+        ({"inputs": [Input(name="a", uri="http://somewhere/x")]}, "input_invalid"),
+        ({"inputs": [Input(name="a", uri="file:/etc/passwd")]}, "input_outside_roots"),
+    ],
+)
 def test_what_cannot_be_taken_up_is_rejected_with_a_reason(request_fields: dict[str, Any], code: str):
     way = Way().created(**request_fields)
     assert (way.done.outcome, way.error.code) == ("rejected", code)
@@ -174,11 +177,14 @@ def test_a_model_that_cannot_ends_the_task_with_its_reason():
     assert (way.error.code, way.error.message) == ("cannot", "the goal asks for a forecast")
 
 
-@pytest.mark.parametrize(("problem", "outcome", "code"), [
-    (error("tool_timeout"), "failed", "model_unavailable"),
-    (error("budget_exhausted"), "budget_exhausted", "budget_exhausted"),
-    (error("internal"), "failed", "internal"),
-])
+@pytest.mark.parametrize(
+    ("problem", "outcome", "code"),
+    [
+        (error("tool_timeout"), "failed", "model_unavailable"),
+        (error("budget_exhausted"), "budget_exhausted", "budget_exhausted"),
+        (error("internal"), "failed", "internal"),
+    ],
+)
 def test_a_model_that_does_not_answer_ends_the_task(problem: ErrorInfo, outcome: str, code: str):
     way = Way().to_planning().complete(PLAN, outcome="failed", problem=problem)
     assert (way.done.outcome, way.error.code) == (outcome, code)

@@ -24,8 +24,9 @@ def _running(way: Way, kind: str) -> bool:
 def _create(way: Way, number: int) -> None:
     given_plan = plan() if number == 3 else None
     limits: dict[str, Any] = {"budget_usd": 1} if number == 2 else {}
-    way.created(constraints=Constraints(max_attempts=ATTEMPTS, memory="off" if number == 1 else "on", **limits),
-                plan=given_plan)
+    way.created(
+        constraints=Constraints(max_attempts=ATTEMPTS, memory="off" if number == 1 else "on", **limits), plan=given_plan
+    )
 
 
 def _prepare(way: Way, number: int) -> None:
@@ -63,15 +64,17 @@ ACTIONS: dict[str, Callable[[Way, int], Any]] = {
     "fire": _fire,
     "ready": lambda way, n: way.ready(_version(way, n)),
     "reject": lambda way, n: way.rejected(version=_version(way, n)),
-    "step": lambda way, n: way.step(["running", "succeeded", "failed", "failed"][n], version=_version(way, n),
-                                    cost=100_000, retries_used=n),
-    "reflect": lambda way, n: way.reflected(["accept", "replan", "give_up", "replan"][n], version=_version(way, n),
-                                            lessons=[lesson()]),
+    "step": lambda way, n: way.step(
+        ["running", "succeeded", "failed", "failed"][n], version=_version(way, n), cost=100_000, retries_used=n
+    ),
+    "reflect": lambda way, n: way.reflected(
+        ["accept", "replan", "give_up", "replan"][n], version=_version(way, n), lessons=[lesson()]
+    ),
     "ask": lambda way, n: way.asked(f"a{n}", version=_version(way, n)),
     "decide": lambda way, n: way.decided(f"a{n}", verdict=["approve", "deny", "happened", "give_up"][n]),
     "stall": lambda way, _: way.stalled(),
     "cancel": lambda way, _: way.cancelled(),
-    "wait": lambda way, n: way.later(10.0 ** n),
+    "wait": lambda way, n: way.later(10.0**n),
 }
 USUAL = ["plan", "ready", "step", "reflect", "prepare", "create"]
 EVENTS = st.lists(st.tuples(st.sampled_from([*ACTIONS, *USUAL, *USUAL]), st.integers(0, 3)), max_size=60)

@@ -120,14 +120,20 @@ class Way:
         unit = self._unit()
         unit.aggregate.timers.pop(name)
         way = self.handlers
-        {DEADLINE: way.on_deadline, STALLED: way.on_stall_over, APPROVAL: way.on_approval_expired, TURN: way.on_turn,
-         HORIZON: way.on_horizon}[name](unit, name)
+        {
+            DEADLINE: way.on_deadline,
+            STALLED: way.on_stall_over,
+            APPROVAL: way.on_approval_expired,
+            TURN: way.on_turn,
+            HORIZON: way.on_horizon,
+        }[name](unit, name)
         assert unit.ignored is None, "that a timer fired must be stored"
         self._store(unit)
         return name
 
-    def complete(self, kind: str, result: Any = None, *, outcome: ActivityOutcome = "done",
-                 problem: ErrorInfo | None = None) -> "Way":
+    def complete(
+        self, kind: str, result: Any = None, *, outcome: ActivityOutcome = "done", problem: ErrorInfo | None = None
+    ) -> "Way":
         """End the activity of this kind that runs."""
         unit = self._unit()
         (name,) = [one.id for one in unit.activities.values() if one.kind == kind]
@@ -152,8 +158,12 @@ class Way:
 
     def ready(self, version: int | None = None) -> "Way":
         made = self.state.plan or plan()
-        event = PlanReady(task_id=self.task_id, goal="g", limits=Limits(deadline=self.now),
-                          plan=made.model_copy(update={"version": version or made.version}))
+        event = PlanReady(
+            task_id=self.task_id,
+            goal="g",
+            limits=Limits(deadline=self.now),
+            plan=made.model_copy(update={"version": version or made.version}),
+        )
         return self.on(self.handlers.on_plan_ready, event)
 
     def rejected(self, code: str = "bad_reference", version: int | None = None) -> "Way":
@@ -165,37 +175,88 @@ class Way:
     def _version(self) -> int:
         return max(1, self.state.plan_version)
 
-    def step(self, status: str = "succeeded", version: int | None = None, problem: ErrorInfo | None = None,
-             cost: int = 0, **more: Any) -> "Way":
+    def step(
+        self,
+        status: str = "succeeded",
+        version: int | None = None,
+        problem: ErrorInfo | None = None,
+        cost: int = 0,
+        **more: Any,
+    ) -> "Way":
         failed = {"outcome": "failed", "error": problem or error("not_numeric")} if status == "failed" else {}
-        event = StepDone.model_validate({
-            "task_id": self.task_id, "plan_version": version or self._version, "step": "sum", "tool": "calculate",
-            "run_seq": 1, "run_status": status, "outcome": "succeeded", "steps_done": 1, "steps_total": 1,
-            "usage": Usage(cost_microusd=cost), "result": 2 if status == "succeeded" else None, **failed, **more})
+        event = StepDone.model_validate(
+            {
+                "task_id": self.task_id,
+                "plan_version": version or self._version,
+                "step": "sum",
+                "tool": "calculate",
+                "run_seq": 1,
+                "run_status": status,
+                "outcome": "succeeded",
+                "steps_done": 1,
+                "steps_total": 1,
+                "usage": Usage(cost_microusd=cost),
+                "result": 2 if status == "succeeded" else None,
+                **failed,
+                **more,
+            }
+        )
         return self.on(self.handlers.on_step_done, event)
 
     def reflected(self, verdict: str = "accept", version: int | None = None, **more: Any) -> "Way":
         label = Label(value=1 if verdict == "accept" else 0, source="unchecked", confidence=0.5)
-        event = ReflectionDone.model_validate({
-            "task_id": self.task_id, "plan_version": version or self._version, "verdict": verdict, "label": label,
-            "checked": False, "reason": "because", "episode": Episode(attempt=1, plan_hash="sha256:1"), **more})
+        event = ReflectionDone.model_validate(
+            {
+                "task_id": self.task_id,
+                "plan_version": version or self._version,
+                "verdict": verdict,
+                "label": label,
+                "checked": False,
+                "reason": "because",
+                "episode": Episode(attempt=1, plan_hash="sha256:1"),
+                **more,
+            }
+        )
         return self.on(self.handlers.on_reflection_done, event)
 
     def asked(self, approval_id: str = "a1", seconds: float = 600, version: int | None = None, **more: Any) -> "Way":
         event = ApprovalRequested(
-            task_id=self.task_id, plan_version=version or self._version, step="sum", approval_id=approval_id,
-            question="may_run", tool="mail", args_hash="h", expires_at=self.now + timedelta(seconds=seconds), **more)
+            task_id=self.task_id,
+            plan_version=version or self._version,
+            step="sum",
+            approval_id=approval_id,
+            question="may_run",
+            tool="mail",
+            args_hash="h",
+            expires_at=self.now + timedelta(seconds=seconds),
+            **more,
+        )
         return self.on(self.handlers.on_approval_requested, event)
 
     def decided(self, approval_id: str = "a1", verdict: str = "approve", by: str = "key-1", args: str = "h") -> "Way":
-        event = ApprovalDecided.model_validate({
-            "task_id": self.task_id, "plan_version": self._version, "step": "sum", "approval_id": approval_id,
-            "args_hash": args, "verdict": verdict, "decided_by": by, "signature": "s"})
+        event = ApprovalDecided.model_validate(
+            {
+                "task_id": self.task_id,
+                "plan_version": self._version,
+                "step": "sum",
+                "approval_id": approval_id,
+                "args_hash": args,
+                "verdict": verdict,
+                "decided_by": by,
+                "signature": "s",
+            }
+        )
         return self.on(self.handlers.on_approval_decided, event)
 
     def stalled(self) -> "Way":
-        event = TaskStalled(task_id=self.task_id, group="executor", dead_letter_topic="executor.dlq",
-                            dead_type="plan.ready", error_class="KeyError", message="a defect")
+        event = TaskStalled(
+            task_id=self.task_id,
+            group="executor",
+            dead_letter_topic="executor.dlq",
+            dead_type="plan.ready",
+            error_class="KeyError",
+            message="a defect",
+        )
         return self.on(self.handlers.on_task_stalled, event)
 
     def cancelled(self, by: str = "client") -> "Way":
@@ -221,9 +282,14 @@ class Way:
 
 
 def lesson(name: str = "les_1", sha256: str = "a" * 64, patch: dict[str, Any] | None = None) -> Lesson:
-    return Lesson(id=name, kind="recover", scope=Scope(family="table.aggregate", tool="table.query"),
-                  when=When(source_sha256=sha256, schema_hash="sch_1"), text="Numbers use a decimal comma.",
-                  then={"args": patch or {"table": {"read": {"decimal": ","}}}})
+    return Lesson(
+        id=name,
+        kind="recover",
+        scope=Scope(family="table.aggregate", tool="table.query"),
+        when=When(source_sha256=sha256, schema_hash="sch_1"),
+        text="Numbers use a decimal comma.",
+        then={"args": patch or {"table": {"read": {"decimal": ","}}}},
+    )
 
 
 def hypothesis() -> Hypothesis:
@@ -231,5 +297,6 @@ def hypothesis() -> Hypothesis:
 
 
 def failed_check() -> CheckReport:
-    return CheckReport(check="result >= 0", value=False,
-                       failed_atom={"path": "result", "op": ">=", "bound": 0, "actual": -34.2})
+    return CheckReport(
+        check="result >= 0", value=False, failed_atom={"path": "result", "op": ">=", "bound": 0, "actual": -34.2}
+    )

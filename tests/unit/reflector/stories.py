@@ -32,8 +32,16 @@ def suspects(step: str = "profile") -> dict[str, str]:
 
 
 def profiled(column: str, found: list[float], low: float = -200, high: float = 11.9) -> dict[str, Any]:
-    entry = {"name": column, "kind": "number", "count": 9357, "missing": 0, "distinct": 97, "min": low, "max": high,
-             "suspects": found}
+    entry = {
+        "name": column,
+        "kind": "number",
+        "count": 9357,
+        "missing": 0,
+        "distinct": 97,
+        "min": low,
+        "max": high,
+        "suspects": found,
+    }
     return {"row_count": 9357, "columns": [entry]}
 
 
@@ -55,9 +63,17 @@ class Story:
         self.memory = memory
         self.attempts: list[Attempt] = []
 
-    def attempt(self, steps: list[Step], ends: dict[str, Any], *, result: Any = None, value: Any = None,
-                lessons: list[str] | None = None, outcomes: dict[str, Outcome] | None = None,
-                allowed_tools: list[str] | None = None) -> Judgement:
+    def attempt(
+        self,
+        steps: list[Step],
+        ends: dict[str, Any],
+        *,
+        result: Any = None,
+        value: Any = None,
+        lessons: list[str] | None = None,
+        outcomes: dict[str, Outcome] | None = None,
+        allowed_tools: list[str] | None = None,
+    ) -> Judgement:
         """Run a plan: `ends` gives per step its output, or the error it failed with; absent steps were skipped."""
         number = len(self.attempts) + 1
         result = result if result is not None else {"ref": steps[-1].id, "path": "/rows/0/mean"}

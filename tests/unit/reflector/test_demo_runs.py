@@ -23,7 +23,11 @@ def test_run_1_learns_the_decimal_comma_at_attempt_2_and_the_sentinel_at_attempt
     assert (second.verdict, second.label.value, second.label.source) == ("replan", 0, "checker")
     [inspect] = second.hypotheses
     assert (inspect.kind, inspect.tool, inspect.file, inspect.columns) == (
-        "inspect_values", "table.profile", FILE, ["CO(GT)"])
+        "inspect_values",
+        "table.profile",
+        FILE,
+        ["CO(GT)"],
+    )
     assert inspect.because == {"check": "result >= 0", "actual": -34.2075}
     [decimal] = second.lessons
     assert decimal.kind == "recover"
@@ -36,7 +40,9 @@ def test_run_1_learns_the_decimal_comma_at_attempt_2_and_the_sentinel_at_attempt
 
     third = story.attempt(
         [profile(FILE, "CO(GT)", DECIMAL), query(FILE, "CO(GT)", {**DECIMAL, "missing": suspects()}, step="mean")],
-        {"profile": profiled("CO(GT)", [-200]), "mean": rows(2.1527)}, value=2.1527)
+        {"profile": profiled("CO(GT)", [-200]), "mean": rows(2.1527)},
+        value=2.1527,
+    )
     assert (third.verdict, third.label.value, third.label.confidence) == ("accept", 1, 1)
     assert third.hypotheses == []
     [sentinel] = third.lessons
@@ -64,9 +70,16 @@ def test_run_3_without_memory_accepts_the_wrong_value_and_learns_nothing() -> No
 def test_run_4_accepts_two_queries_a_comparison_and_a_report() -> None:
     story = Story(source("red.csv"), source("white.csv", "2"))
     steps = [
-        query("red.csv", "alcohol", step="red"), query("white.csv", "alcohol", step="white"),
-        Step(id="compare", tool="calculate", args={"expression": "a - b", "values": {
-            "a": {"ref": "red", "path": "/rows/0/mean"}, "b": {"ref": "white", "path": "/rows/0/mean"}}}),
+        query("red.csv", "alcohol", step="red"),
+        query("white.csv", "alcohol", step="white"),
+        Step(
+            id="compare",
+            tool="calculate",
+            args={
+                "expression": "a - b",
+                "values": {"a": {"ref": "red", "path": "/rows/0/mean"}, "b": {"ref": "white", "path": "/rows/0/mean"}},
+            },
+        ),
         Step(id="write", tool="file.write", args={"path": "r.md", "parts": [{"ref": "compare", "path": "/value"}]}),
     ]
     ends = {"red": rows(10.423), "white": rows(10.5143), "compare": {"value": -0.0913}, "write": {"path": "report.md"}}
@@ -96,20 +109,27 @@ def test_a_file_with_a_decimal_point_teaches_only_its_sentinel(missing: float, d
     first = story.attempt([query("gen.csv", "tarn")], {"q": rows(-12.5)}, value=-12.5)
     assert (first.verdict, first.lessons) == ("replan", [])
     assert first.hypotheses[0].columns == ["tarn"]
-    second = story.attempt([profile("gen.csv", "tarn"), query("gen.csv", "tarn", {"missing": suspects()})],
-                           {"profile": profiled("tarn", [missing]), "q": rows(8.25)}, value=8.25)
+    second = story.attempt(
+        [profile("gen.csv", "tarn"), query("gen.csv", "tarn", {"missing": suspects()})],
+        {"profile": profiled("tarn", [missing]), "q": rows(8.25)},
+        value=8.25,
+    )
     assert second.verdict == "accept"
     assert [lesson.then for lesson in second.lessons] == [{"args": {"table": {"read": {"missing": [missing]}}}}]
 
 
-@pytest.mark.parametrize("shapes", [
-    [("9,9", 900, "12,345"), ("-9,9", 5, "-999,000")],
-    [("9,9", 900, "1,25")],
-    [("-9,9", 900, "-0,5"), (",9", 3, ",5")],
-])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [("9,9", 900, "12,345"), ("-9,9", 5, "-999,000")],
+        [("9,9", 900, "1,25")],
+        [("-9,9", 900, "-0,5"), (",9", 3, ",5")],
+    ],
+)
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_a_decimal_comma_is_seen_in_any_file_not_separated_by_commas(
-    shapes: list[tuple[str, int, str]], delimiter: str,
+    shapes: list[tuple[str, int, str]],
+    delimiter: str,
 ) -> None:
     story = Story(source("gen.csv", delimiter=delimiter), check="result > 0")
     first = story.attempt([query("gen.csv", "x", fn="median")], {"q": not_numeric("x", *shapes)})

@@ -26,23 +26,51 @@ A = source("a.csv")
 
 
 def task(memory: Any = "on") -> TaskCreated:
-    return TaskCreated(task_id="t1", goal="mean of x", success_check=CHECK,
-                       constraints=Constraints(memory=memory, deadline_seconds=3600))
+    return TaskCreated(
+        task_id="t1",
+        goal="mean of x",
+        success_check=CHECK,
+        constraints=Constraints(memory=memory, deadline_seconds=3600),
+    )
 
 
 def ready(version: int, steps: list[Step], sources: list[Source] | None = None) -> PlanReady:
     plan = Plan(version=version, steps=steps, result={"ref": steps[-1].id, "path": "/rows/0/mean"})
-    return PlanReady(task_id="t1", plan=plan, attempt=version, goal="mean of x", success_check=CHECK,
-                     sources=sources or [A], limits=Limits(deadline=DEADLINE))
+    return PlanReady(
+        task_id="t1",
+        plan=plan,
+        attempt=version,
+        goal="mean of x",
+        success_check=CHECK,
+        sources=sources or [A],
+        limits=Limits(deadline=DEADLINE),
+    )
 
 
 def done(version: int, steps: list[Step], end: Any, *, value: Any = None, **more: Any) -> StepDone:
     failed = isinstance(end, ErrorInfo)
-    records = [StepRecord(definition=step, outcome="failed" if failed else "succeeded", attempt=1,
-                          error=end if failed else None, output=None if failed else end, **more) for step in steps]
-    return StepDone(task_id="t1", plan_version=version, step=steps[-1].id, tool=steps[-1].tool, run_seq=len(steps),
-                    run_status="failed" if failed else "succeeded", outcome="failed" if failed else "succeeded",
-                    result=value, manifest=records)
+    records = [
+        StepRecord(
+            definition=step,
+            outcome="failed" if failed else "succeeded",
+            attempt=1,
+            error=end if failed else None,
+            output=None if failed else end,
+            **more,
+        )
+        for step in steps
+    ]
+    return StepDone(
+        task_id="t1",
+        plan_version=version,
+        step=steps[-1].id,
+        tool=steps[-1].tool,
+        run_seq=len(steps),
+        run_status="failed" if failed else "succeeded",
+        outcome="failed" if failed else "succeeded",
+        result=value,
+        manifest=records,
+    )
 
 
 def handle(unit: Unit[Case], event: Event) -> None:
@@ -86,8 +114,9 @@ def test_a_run_is_judged_once_in_whatever_order_its_evidence_comes(order: tuple[
 
 
 def test_attempts_of_a_task_are_compared_across_stored_units() -> None:
-    unit, reflections = story(task(), ready(1, PLAIN), done(1, PLAIN, COMMA), ready(2, MENDED),
-                              done(2, MENDED, rows(3), value=3))
+    unit, reflections = story(
+        task(), ready(1, PLAIN), done(1, PLAIN, COMMA), ready(2, MENDED), done(2, MENDED, rows(3), value=3)
+    )
     assert [event.verdict for event in reflections] == ["replan", "accept"]
     assert [lesson.evidence.failed for lesson in reflections[1].lessons] == [["v1/q"]]
     assert reflections[1].lessons[0].evidence.task_id == "t1"
@@ -97,8 +126,9 @@ def test_attempts_of_a_task_are_compared_across_stored_units() -> None:
 
 
 def test_a_task_with_memory_off_learns_nothing() -> None:
-    _, reflections = story(task("off"), ready(1, PLAIN), done(1, PLAIN, COMMA), ready(2, MENDED),
-                           done(2, MENDED, rows(3), value=3))
+    _, reflections = story(
+        task("off"), ready(1, PLAIN), done(1, PLAIN, COMMA), ready(2, MENDED), done(2, MENDED, rows(3), value=3)
+    )
     assert reflections[1].lessons == []
     assert {event.memory for event in reflections} == {"off"}
 
@@ -178,8 +208,10 @@ def test_a_large_result_is_fetched_if_the_check_looks_at_it() -> None:
 
 def test_a_result_that_cannot_be_bound_is_planned_again_once() -> None:
     problem = error("unbound_reference", "the plan's result: '/rows/9' points at nothing; correct its pointer")
-    failed = [done(version, PLAIN, rows(3)).model_copy(update={"run_status": "failed", "error": problem})
-              for version in (1, 2)]
+    failed = [
+        done(version, PLAIN, rows(3)).model_copy(update={"run_status": "failed", "error": problem})
+        for version in (1, 2)
+    ]
     _, reflections = story(task(), ready(1, PLAIN), failed[0], ready(2, PLAIN), failed[1])
     assert [event.verdict for event in reflections] == ["replan", "give_up"]
     assert reflections[0].episode.error_code == "unbound_reference"
@@ -233,7 +265,12 @@ def test_the_tombstone_remembers_only_that_the_task_ended() -> None:
 
 CANCEL = CancelRequested(task_id="t1")
 EVENTS: list[Event] = [
-    task(), ready(1, PLAIN), done(1, PLAIN, COMMA), ready(2, MENDED), done(2, MENDED, rows(3), value=3)]
+    task(),
+    ready(1, PLAIN),
+    done(1, PLAIN, COMMA),
+    ready(2, MENDED),
+    done(2, MENDED, rows(3), value=3),
+]
 STATES: dict[str, list[Event]] = {
     "unknown": [],
     "task seen": [task()],

@@ -10,15 +10,24 @@ COMMA = not_numeric("x", ("9,9", 10, "2,6"))
 
 
 def difference(first: str, second: str) -> Step:
-    return Step(id="diff", tool="calculate", args={"expression": "a - b", "values": {
-        "a": {"ref": first, "path": "/rows/0/mean"}, "b": {"ref": second, "path": "/rows/0/mean"}}})
+    return Step(
+        id="diff",
+        tool="calculate",
+        args={
+            "expression": "a - b",
+            "values": {"a": {"ref": first, "path": "/rows/0/mean"}, "b": {"ref": second, "path": "/rows/0/mean"}},
+        },
+    )
 
 
 def test_values_that_look_real_end_the_task_with_a_reason() -> None:
     story = Story(A, check="result >= 0")
     story.attempt([query("a.csv", "x")], {"q": rows(-3)}, value=-3)
-    told = story.attempt([profile("a.csv", "x"), query("a.csv", "x", {"missing": suspects()})],
-                         {"profile": profiled("x", [], low=-9.5, high=4), "q": rows(-3)}, value=-3)
+    told = story.attempt(
+        [profile("a.csv", "x"), query("a.csv", "x", {"missing": suspects()})],
+        {"profile": profiled("x", [], low=-9.5, high=4), "q": rows(-3)},
+        value=-3,
+    )
     assert (told.verdict, told.hypotheses, told.lessons) == ("give_up", [], [])
     assert "values below 0 in x are spread over 97 distinct values, -9.5 to 4" in told.reason
     assert "they look real" in told.reason
@@ -27,8 +36,11 @@ def test_values_that_look_real_end_the_task_with_a_reason() -> None:
 def test_a_suspect_whose_removal_does_not_help_is_not_learned() -> None:
     story = Story(A, check="result >= 0")
     story.attempt([query("a.csv", "x")], {"q": rows(-3)}, value=-3)
-    told = story.attempt([profile("a.csv", "x"), query("a.csv", "x", {"missing": suspects()})],
-                         {"profile": profiled("x", [0]), "q": rows(-5)}, value=-5)
+    told = story.attempt(
+        [profile("a.csv", "x"), query("a.csv", "x", {"missing": suspects()})],
+        {"profile": profiled("x", [0]), "q": rows(-5)},
+        value=-5,
+    )
     assert (told.verdict, told.lessons) == ("give_up", [])
     assert "leaving out 0 in a.csv does not make it hold" in told.reason
 
@@ -37,8 +49,10 @@ def test_a_plan_that_counted_on_suspects_there_are_not_ends_with_the_same_reason
     story = Story(A, check="result >= 0")
     story.attempt([query("a.csv", "x", {"missing": ["NA"]})], {"q": rows(-3)}, value=-3)
     first = {"ref": "profile", "path": "/columns/0/suspects/0"}
-    told = story.attempt([profile("a.csv", "x"), query("a.csv", "x", {"missing": ["NA", first]})],
-                         {"profile": profiled("x", []), "q": error("unbound_reference")})
+    told = story.attempt(
+        [profile("a.csv", "x"), query("a.csv", "x", {"missing": ["NA", first]})],
+        {"profile": profiled("x", []), "q": error("unbound_reference")},
+    )
     assert (told.verdict, told.hypotheses) == ("give_up", [])
     assert "they look real" in told.reason
 
@@ -46,22 +60,29 @@ def test_a_plan_that_counted_on_suspects_there_are_not_ends_with_the_same_reason
 def test_suspects_of_one_column_are_left_out_although_another_has_none() -> None:
     story = Story(A, check="result >= 0")
     step = query("a.csv", "x")
-    both = step.model_copy(update={"args": step.args | {"select": [
-        {"fn": "mean", "column": "x", "as": "mean"}, {"fn": "mean", "column": "y", "as": "mean"}]}})
+    both = step.model_copy(
+        update={
+            "args": step.args
+            | {"select": [{"fn": "mean", "column": "x", "as": "mean"}, {"fn": "mean", "column": "y", "as": "mean"}]}
+        }
+    )
     story.attempt([both], {"q": rows(-3)}, value=-3)
     refs = [{"ref": "profile", "path": f"/columns/{place}/suspects/0"} for place in (0, 1)]
     table = {"table": {"file": "a.csv", "read": {"missing": refs}}}
     looked = {"columns": [*profiled("x", [-99])["columns"], *profiled("y", [])["columns"]]}
-    told = story.attempt([profile("a.csv", "x"), both.model_copy(update={"args": both.args | table})],
-                         {"profile": looked, "q": error("unbound_reference")})
+    told = story.attempt(
+        [profile("a.csv", "x"), both.model_copy(update={"args": both.args | table})],
+        {"profile": looked, "q": error("unbound_reference")},
+    )
     assert told.verdict == "replan"
     assert told.hypotheses[0].then == {"args": {"table": {"read": {"missing": [-99]}}}}
 
 
 def test_suspects_that_the_plan_ignored_are_proposed_as_missing_values() -> None:
     story = Story(A, check="result >= 0")
-    told = story.attempt([profile("a.csv", "x"), query("a.csv", "x")],
-                         {"profile": profiled("x", [-200]), "q": rows(-5)}, value=-5)
+    told = story.attempt(
+        [profile("a.csv", "x"), query("a.csv", "x")], {"profile": profiled("x", [-200]), "q": rows(-5)}, value=-5
+    )
     assert told.verdict == "replan"
     assert told.hypotheses[0].then == {"args": {"table": {"read": {"missing": [-200]}}}}
     done = story.attempt([query("a.csv", "x", {"missing": [-200]})], {"q": rows(5)}, value=5)
@@ -73,16 +94,28 @@ def test_a_bound_on_a_computed_value_is_followed_to_every_file_behind_it() -> No
     told = story.attempt(
         [query("a.csv", "x", step="one"), query("b.csv", "y", step="two"), difference("one", "two")],
         {"one": rows(50), "two": rows(1), "diff": {"value": 49}},
-        result={"gap": {"ref": "diff", "path": "/value"}}, value={"gap": 49})
+        result={"gap": {"ref": "diff", "path": "/value"}},
+        value={"gap": 49},
+    )
     assert [(item.file, item.columns) for item in told.hypotheses] == [("a.csv", ["x"]), ("b.csv", ["y"])]
 
 
 def test_only_the_aggregate_behind_the_bound_is_inspected() -> None:
     story = Story(A, check="result.low >= 0")
-    step = Step(id="q", tool="table.query", args={"table": {"file": "a.csv"}, "select": [
-        {"fn": "min", "column": "x", "as": "low"}, {"fn": "max", "column": "y", "as": "high"}]})
-    told = story.attempt([step], {"q": {"rows": [{"low": -1, "high": 5}]}}, result={"ref": "q", "path": "/rows/0"},
-                         value={"low": -1, "high": 5})
+    step = Step(
+        id="q",
+        tool="table.query",
+        args={
+            "table": {"file": "a.csv"},
+            "select": [{"fn": "min", "column": "x", "as": "low"}, {"fn": "max", "column": "y", "as": "high"}],
+        },
+    )
+    told = story.attempt(
+        [step],
+        {"q": {"rows": [{"low": -1, "high": 5}]}},
+        result={"ref": "q", "path": "/rows/0"},
+        value={"low": -1, "high": 5},
+    )
     assert [item.columns for item in told.hypotheses] == [["x"]]
 
 
@@ -126,8 +159,11 @@ def test_errors_that_no_plan_can_mend_end_the_task_at_once() -> None:
 
 
 def test_an_unknown_outcome_is_never_planned_again() -> None:
-    told = Story(A).attempt([Step(id="pay", tool="bank.pay", args={})], {"pay": error("outcome_unknown")},
-                            outcomes={"pay": "outcome_unknown"})
+    told = Story(A).attempt(
+        [Step(id="pay", tool="bank.pay", args={})],
+        {"pay": error("outcome_unknown")},
+        outcomes={"pay": "outcome_unknown"},
+    )
     assert told.verdict == "give_up"
 
 
@@ -151,8 +187,9 @@ def test_parallel_failures_are_explained_together() -> None:
     assert [item.file for item in first.hypotheses] == ["a.csv", "b.csv"]
     read = {"decimal": ","}
     fixed = [query("a.csv", "x", read, step="one"), query("b.csv", "y", read, step="two"), difference("one", "two")]
-    second = story.attempt(fixed, {"one": rows(2), "two": rows(1), "diff": {"value": 1}},
-                           result={"ref": "diff", "path": "/value"}, value=1)
+    second = story.attempt(
+        fixed, {"one": rows(2), "two": rows(1), "diff": {"value": 1}}, result={"ref": "diff", "path": "/value"}, value=1
+    )
     assert {lesson.when.source_sha256 for lesson in second.lessons} == {A.sha256, B.sha256}
 
 
@@ -181,8 +218,9 @@ def test_one_error_about_sign_group_and_mark_is_mended_in_one_step() -> None:
 def test_a_lesson_keeps_only_what_the_error_asked_for() -> None:
     story = Story(A)
     story.attempt([query("a.csv", "x")], {"q": COMMA})
-    second = story.attempt([query("a.csv", "x", {"decimal": ",", "encoding": "latin-1", "missing": [-1]})],
-                           {"q": rows(3)}, value=3)
+    second = story.attempt(
+        [query("a.csv", "x", {"decimal": ",", "encoding": "latin-1", "missing": [-1]})], {"q": rows(3)}, value=3
+    )
     assert [lesson.then for lesson in second.lessons] == [{"args": {"table": {"read": {"decimal": ","}}}}]
 
 
@@ -230,16 +268,27 @@ def test_groups_in_a_comma_separated_file_are_no_decimals() -> None:
     assert told.hypotheses[0].then == {"args": {"table": {"read": {"decimal": ".", "thousands": ","}}}}
 
 
-json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-                           lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                               st.sampled_from(["ref", "path", "file", "read", "shapes", "shape", "columns", "name"]),
-                               inner, max_size=3), max_leaves=8)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["ref", "path", "file", "read", "shapes", "shape", "columns", "name"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
 
 
-@given(st.dictionaries(st.sampled_from(["table", "select", "values"]), json_values, max_size=3), json_values,
-       st.dictionaries(st.sampled_from(["shapes", "near", "column"]), json_values, max_size=3), st.booleans())
-def test_strange_plans_and_outputs_are_judged_all_the_same(args: dict[str, object], output: object,
-                                                           details: dict[str, object], fails: bool) -> None:
+@given(
+    st.dictionaries(st.sampled_from(["table", "select", "values"]), json_values, max_size=3),
+    json_values,
+    st.dictionaries(st.sampled_from(["shapes", "near", "column"]), json_values, max_size=3),
+    st.booleans(),
+)
+def test_strange_plans_and_outputs_are_judged_all_the_same(
+    args: dict[str, object], output: object, details: dict[str, object], fails: bool
+) -> None:
     story = Story(A, check="result >= 0")
     steps = [Step(id="p", tool="table.profile", args=args), Step(id="q", tool="table.query", args=args)]
     end = error("not_numeric").model_copy(update={"details": details}) if fails else output

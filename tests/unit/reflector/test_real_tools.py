@@ -26,8 +26,13 @@ CONTEXT = CallContext("key", "acme", "task", "step", 1, datetime(2026, 1, 1, tzi
 def seen(path: Path) -> Source:
     head = path.read_bytes()[:HEAD_BYTES]
     found = sniff(head)
-    return Source(name=path.name, sha256=f"{abs(hash(head)):064x}"[:64], size=path.stat().st_size,
-                  schema_hash=schema_hash(found.columns, found.delimiter), delimiter=found.delimiter)
+    return Source(
+        name=path.name,
+        sha256=f"{abs(hash(head)):064x}"[:64],
+        size=path.stat().st_size,
+        schema_hash=schema_hash(found.columns, found.delimiter),
+        delimiter=found.delimiter,
+    )
 
 
 @dataclass

@@ -23,15 +23,38 @@ STEP = query("a.csv", "x")
 
 def events(output_ref: str | None = None) -> list[Message]:
     plan = Plan(steps=[STEP], result={"ref": "q", "path": "/rows/0/mean"})
-    record = StepRecord(definition=STEP, outcome="succeeded", attempt=1, output_ref=output_ref,
-                        output=rows(3) if output_ref is None else None)
-    return [message_of(event) for event in (
-        StepDone(task_id="t1", plan_version=1, step="q", tool=STEP.tool, run_seq=1, run_status="succeeded",
-                 outcome="succeeded", result=3, manifest=[record]),
-        PlanReady(task_id="t1", plan=plan, goal="mean of x", success_check="result == outputs.q.rows[0].mean",
-                  sources=[source("a.csv")], limits=Limits(deadline=NOON.replace(year=2100))),
-        TaskCreated(task_id="t1", goal="mean of x", success_check="result == outputs.q.rows[0].mean"),
-    )]
+    record = StepRecord(
+        definition=STEP,
+        outcome="succeeded",
+        attempt=1,
+        output_ref=output_ref,
+        output=rows(3) if output_ref is None else None,
+    )
+    return [
+        message_of(event)
+        for event in (
+            StepDone(
+                task_id="t1",
+                plan_version=1,
+                step="q",
+                tool=STEP.tool,
+                run_seq=1,
+                run_status="succeeded",
+                outcome="succeeded",
+                result=3,
+                manifest=[record],
+            ),
+            PlanReady(
+                task_id="t1",
+                plan=plan,
+                goal="mean of x",
+                success_check="result == outputs.q.rows[0].mean",
+                sources=[source("a.csv")],
+                limits=Limits(deadline=NOON.replace(year=2100)),
+            ),
+            TaskCreated(task_id="t1", goal="mean of x", success_check="result == outputs.q.rows[0].mean"),
+        )
+    ]
 
 
 @pytest.mark.parametrize("by_reference", [False, True])

@@ -84,13 +84,23 @@ class Floor:
 
     def build(self) -> Service:
         platform: Any = SimpleNamespace(
-            deployment="", data=self.folder, bus=self.bus, clock=SystemClock(), kv=InProcessKeyValue(),
-            open_store=lambda name: SqliteStore(self.folder / f"{name}.sqlite"), logger=_quiet)
+            deployment="",
+            data=self.folder,
+            bus=self.bus,
+            clock=SystemClock(),
+            kv=InProcessKeyValue(),
+            open_store=lambda name: SqliteStore(self.folder / f"{name}.sqlite"),
+            logger=_quiet,
+        )
         return Service(
-            self.name, self.settings, platform, kinds=[self.kind],
+            self.name,
+            self.settings,
+            platform,
+            kinds=[self.kind],
             on=[On(TaskCreated, self.kind, self.on_created), On(PlanRejected, self.kind, self.on_rejected)],
             does=[Does("work", self.kind, self.run_work, self.on_worked)],
-            timers=[Timer("end", self.kind, self.on_end)])
+            timers=[Timer("end", self.kind, self.on_end)],
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Service]:

@@ -78,10 +78,13 @@ async def test_a_clear_failure_is_not_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("effect", "runs", "outcome"), [
-    ("read", 2, ["done", "WORK"]), ("keyed", 2, ["done", "WORK"]), ("once", 1, ["unknown", None])])
+@pytest.mark.parametrize(
+    ("effect", "runs", "outcome"),
+    [("read", 2, ["done", "WORK"]), ("keyed", 2, ["done", "WORK"]), ("once", 1, ["unknown", None])],
+)
 async def test_after_a_crash_only_what_may_be_repeated_runs_again(
-        tmp_path: Path, effect: str, runs: int, outcome: list[Any]) -> None:
+    tmp_path: Path, effect: str, runs: int, outcome: list[Any]
+) -> None:
     before = Floor(tmp_path)
     started = asyncio.Event()
 
@@ -158,8 +161,9 @@ async def test_a_drain_waits_for_what_nobody_may_repeat(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_an_ended_aggregate_shrinks_to_its_tombstone_and_needs_no_further_wake(tmp_path: Path,
-                                                                                   monkeypatch: Any) -> None:
+async def test_an_ended_aggregate_shrinks_to_its_tombstone_and_needs_no_further_wake(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr("raa_runtime.unit_of_work.SHRINK_SECONDS", 0.05)
     floor = Floor(tmp_path)
     async with floor.running() as service:

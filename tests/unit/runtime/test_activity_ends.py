@@ -38,11 +38,13 @@ class Running:
         self.done.append(done)
         self.told.set()
 
-    def launch(self, *, kind: str = "work", effect: str = "read", seconds: float = 5.0, epoch: int = 1,
-               stopping: bool = False) -> None:
+    def launch(
+        self, *, kind: str = "work", effect: str = "read", seconds: float = 5.0, epoch: int = 1, stopping: bool = False
+    ) -> None:
         deadline = datetime.now(UTC).timestamp() + seconds
-        self.activities.launch("count", TASK, Activity("a", kind, {}, "key", effect, "me", epoch, deadline, seconds,
-                                                       stopping=stopping))
+        self.activities.launch(
+            "count", TASK, Activity("a", kind, {}, "key", effect, "me", epoch, deadline, seconds, stopping=stopping)
+        )
 
     async def outcome(self) -> tuple[str, str | None]:
         await asyncio.wait_for(self.told.wait(), 5)
@@ -54,10 +56,13 @@ async def raising(problem: BaseException) -> None:
     raise problem
 
 
-@pytest.mark.parametrize(("problem", "expected"), [
-    (asyncio.CancelledError(), ("failed", "internal")),
-    (TimeoutError("of the tool itself"), ("failed", "internal")),
-])
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (asyncio.CancelledError(), ("failed", "internal")),
+        (TimeoutError("of the tool itself"), ("failed", "internal")),
+    ],
+)
 async def test_what_a_tool_raises_itself_is_neither_a_stop_nor_the_deadline(problem: BaseException, expected: Any):
     running = Running(lambda _: raising(problem))
     running.launch()

@@ -28,7 +28,7 @@ REJECTED = message_of(PlanRejected(task_id="t1", plan_version=1, findings=[]))
 
 
 async def document(service: Any) -> Document:
-    found = await service._db.find(ME, "count", "default/t1")
+    found: Document | None = await service._db.find(ME, "count", "default/t1")
     assert found is not None
     return found
 
@@ -127,7 +127,8 @@ async def test_a_result_too_large_to_store_ends_the_activity_as_failed(tmp_path:
 async def test_an_intent_that_was_stored_without_an_answer_is_launched(tmp_path: Path):
     floor = Floor(tmp_path)
     async with floor.running() as service:
-        commit, lost = service._db.commit, []
+        commit = service._db.commit
+        lost: list[Any] = []
 
         async def answer_lost(writes: Any) -> Any:
             verdicts = await commit(writes)
@@ -157,7 +158,8 @@ async def test_a_deferred_event_that_leads_to_nothing_leaves_the_list(tmp_path: 
 
 
 async def test_an_aggregate_that_ended_keeps_its_deferred_events_until_they_were_decided(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("raa_runtime.unit_of_work.SHRINK_SECONDS", 0.05)
     floor = Floor(tmp_path)
     async with floor.running() as service:
@@ -168,9 +170,22 @@ async def test_an_aggregate_that_ended_keeps_its_deferred_events_until_they_were
         def end(unit: Unit[Count], _: None) -> None:
             unit.close()
             now = datetime.now(UTC).timestamp()
-            unit.aggregate.deferred.append(Deferred(
-                "plan.rejected", 0, 0, now, None, [(name, (raw or b"").decode()) for name, raw in REJECTED.headers],
-                REJECTED.value.decode(), "late", 1, now + 0.2, "test", record.timestamp.timestamp()))
+            unit.aggregate.deferred.append(
+                Deferred(
+                    "plan.rejected",
+                    0,
+                    0,
+                    now,
+                    None,
+                    [(name, (raw or b"").decode()) for name, raw in REJECTED.headers],
+                    REJECTED.value.decode(),
+                    "late",
+                    1,
+                    now + 0.2,
+                    "test",
+                    record.timestamp.timestamp(),
+                )
+            )
 
         await service.call(COUNT, "default/t1", end, None)
         await until(lambda: _is(service, tombstone=True))
@@ -178,7 +193,8 @@ async def test_an_aggregate_that_ended_keeps_its_deferred_events_until_they_were
 
 
 async def test_the_dead_letter_of_an_aggregate_survives_a_crash_before_it_is_published(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("raa_runtime.unit_of_work.OUTBOX_CHECK_SECONDS", 0.3)
     floor = Floor(tmp_path)
     floor.fail_worked = RuntimeError("bug")
@@ -230,8 +246,9 @@ async def test_a_process_stops_what_another_one_asks_it_to_stop(tmp_path: Path):
         found = await document(service)
         [activity] = found["activities"].values()
         owner = activity["owner"]
-        await rewrite(service, activities={activity["id"]: activity | {"stopping": True}},
-                      owners=[owner, f"stop!{owner}"])
+        await rewrite(
+            service, activities={activity["id"]: activity | {"stopping": True}}, owners=[owner, f"stop!{owner}"]
+        )
         [done] = await floor.eventually("task.done", 1)
     assert json.loads(done.value or b"")["result"] == ["cancelled", None]
 

@@ -59,8 +59,12 @@ async def test_a_poison_record_costs_one_dead_letter_and_nobody_else_waits(tmp_p
         Message("task.created", good.key, b"[1]", ()),
         Message("task.created", good.key, b"{}", ()),
         Message("task.created", good.key, good.value, (*good.headers, ("x", b"\xff\xfe"))),
-        Message("task.created", good.key, good.value,
-                tuple((k, b"task.created.v9.json" if k == "ce_dataschema" else v) for k, v in good.headers)),
+        Message(
+            "task.created",
+            good.key,
+            good.value,
+            tuple((k, b"task.created.v9.json" if k == "ce_dataschema" else v) for k, v in good.headers),
+        ),
         Message("task.created", good.key, b'{"goal": "' + b"x" * 1_048_576 + b'"}', ()),
     ]
     async with floor.running() as service:
@@ -70,8 +74,11 @@ async def test_a_poison_record_costs_one_dead_letter_and_nobody_else_waits(tmp_p
         await service.caught_up()
         assert len(await floor.records("planner.dlq")) == len(poison)
     assert sorted(record.value or b"" for record in letters) == sorted(message.value for message in poison)
-    assert all(len(headers(record)["dl_fingerprint"]) == 16 for record in letters
-               if b"\xff\xfe" not in [raw for _, raw in record.headers])
+    assert all(
+        len(headers(record)["dl_fingerprint"]) == 16
+        for record in letters
+        if b"\xff\xfe" not in [raw for _, raw in record.headers]
+    )
 
 
 @pytest.mark.anyio
@@ -204,4 +211,3 @@ async def crash(service: Any) -> None:
         task.cancel()
     await asyncio.sleep(0)
     await service.http.stop()
-

@@ -35,7 +35,7 @@ async def test_a_drain_with_the_store_away_ends_within_its_bounds_and_settles_no
         reached.set()
         raise DependencyUnavailable("no space left")
 
-    service._db.commit = away  # type: ignore[method-assign]
+    service._db.commit = away  # type: ignore[method-assign, assignment]
     await floor.publish([created()])
     await asyncio.wait_for(reached.wait(), 5)
     assert "work" in await service.missing()
@@ -86,7 +86,8 @@ async def test_a_service_that_never_started_can_be_drained(tmp_path: Path):
 
 
 async def test_a_record_that_breaks_its_reader_is_a_dead_letter_and_the_next_is_read(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     floor = Floor(tmp_path)
     async with floor.running() as service:
         address = service._dispatcher.intake.address
@@ -116,7 +117,8 @@ async def test_a_batch_nobody_can_decode_costs_one_dead_letter_that_names_it(tmp
     await service.start()
     assert service._consumer is not None
     subscription = service._consumer.subscription
-    poll, skipped = subscription.poll, []
+    poll = subscription.poll
+    skipped: list[tuple[Any, int]] = []
     skip = subscription.skip
 
     async def broken(most: int, seconds: float) -> list[Record]:
@@ -128,7 +130,7 @@ async def test_a_batch_nobody_can_decode_costs_one_dead_letter_that_names_it(tmp
         skipped.append((where, offset))
         await skip(where, offset)
 
-    subscription.poll, subscription.skip = broken, note  # type: ignore[method-assign]
+    subscription.poll, subscription.skip = broken, note  # type: ignore[method-assign, assignment]
     [letter] = await floor.eventually("planner.dlq", 1)
     await service.caught_up()
     assert skipped == [(place, 2)]

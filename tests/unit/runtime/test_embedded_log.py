@@ -38,8 +38,13 @@ class Deaf:
 def test_a_compacted_topic_keeps_the_newest_of_each_key_and_all_without_one(tmp_path: Path):
     log = Log(tmp_path / "bus.sqlite")
     log.create([spec("t", compacted=True)])
-    log.write([message("t", key, value) for key, value in
-               (("a", "1"), ("b", "1"), ("a", "2"), ("", "1"), ("", "2"), ("b", "2"))], {})
+    log.write(
+        [
+            message("t", key, value)
+            for key, value in (("a", "1"), ("b", "1"), ("a", "2"), ("", "1"), ("", "2"), ("b", "2"))
+        ],
+        {},
+    )
     log.prune()
     kept = [(record.key, record.value) for record in log.read(TopicPartition("t", 0), 0, 100)]
     assert kept == [(b"a", b"2"), (b"", b"1"), (b"", b"2"), (b"b", b"2")]

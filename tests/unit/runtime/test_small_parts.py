@@ -64,7 +64,7 @@ async def test_a_stray_cancellation_is_a_failure_and_ours_passes_through():
         raise asyncio.CancelledError
 
     assert isinstance(await outcome_of(stray), StrayCancellationError)
-    task = asyncio.create_task(outcome_of(lambda: asyncio.sleep(60)))  # type: ignore[arg-type]
+    task = asyncio.create_task(outcome_of(lambda: asyncio.sleep(60)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -94,8 +94,11 @@ async def test_a_second_process_of_one_name_is_not_taken_for_dead_while_it_lives
 
 async def test_a_folder_has_one_owner_and_the_other_is_told_its_pid(tmp_path: Path):
     (tmp_path / "raa.lock").write_bytes(b"\xff\xfe 99999999 left by a dead one")
-    with FolderLock(tmp_path), pytest.raises(Misconfigured, match=f"process {os.getpid()} already"), \
-            FolderLock(tmp_path):
+    with (
+        FolderLock(tmp_path),
+        pytest.raises(Misconfigured, match=f"process {os.getpid()} already"),
+        FolderLock(tmp_path),
+    ):
         pass
     with FolderLock(tmp_path) as lock:
         assert not os.get_inheritable(lock._file)

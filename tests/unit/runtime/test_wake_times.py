@@ -34,14 +34,20 @@ def aggregates(draw: st.DrawFn) -> Aggregate[Any]:
     closed = draw(st.booleans())
     activities = {} if closed else {str(at): activity(at) for at in draw(st.lists(TIMES, max_size=2))}
     return Aggregate(
-        AggregateId("default/t1"), "default", "t1", State(), 0, 1,
+        AggregateId("default/t1"),
+        "default",
+        "t1",
+        State(),
+        0,
+        1,
         wake_tries=draw(st.integers(0, 9)),
         quarantined=draw(st.booleans()),
         closed=closed,
         timers={} if closed else {str(at): at for at in draw(st.lists(TIMES, max_size=2))},
         outbox=[entry(number) for number in range(draw(st.integers(0, 2)))],
         activities=activities,
-        deferred=[deferred(at) for at in draw(st.lists(TIMES, max_size=2))])
+        deferred=[deferred(at) for at in draw(st.lists(TIMES, max_size=2))],
+    )
 
 
 @given(aggregates(), CAUSES)
@@ -57,8 +63,11 @@ def test_what_no_redelivery_repeats_is_looked_at_again(aggregate: Aggregate[Any]
 @given(aggregates(), CAUSES)
 def test_no_timer_is_slept_through_by_more_than_the_backoff(aggregate: Aggregate[Any], cause: Cause):
     wake = wake_time(aggregate, cause, NOW)
-    times = [*aggregate.timers.values(), *(item.due for item in aggregate.deferred[:1]),
-             *(item.deadline + ACTIVITY_GRACE_SECONDS for item in aggregate.activities.values())]
+    times = [
+        *aggregate.timers.values(),
+        *(item.due for item in aggregate.deferred[:1]),
+        *(item.deadline + ACTIVITY_GRACE_SECONDS for item in aggregate.activities.values()),
+    ]
     if wake is not None and times and not aggregate.quarantined:
         assert wake <= max(min(times), NOW + LONGEST_BACKOFF_SECONDS)
 

@@ -23,8 +23,12 @@ from raa_schemas.plan import Limits, Plan, PlanProposed, Step
 from raa_schemas.tool import ToolSpec
 
 ANYTHING: dict[str, Any] = {"type": "object"}
-MAIL: dict[str, Any] = {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"],
-                        "additionalProperties": False}
+MAIL: dict[str, Any] = {
+    "type": "object",
+    "properties": {"to": {"type": "string"}},
+    "required": ["to"],
+    "additionalProperties": False,
+}
 TOOLS = {
     "look": ToolSpec(name="look", arguments=ANYTHING, effect="read", risk="read"),
     "note": ToolSpec(name="note", arguments=ANYTHING, effect="keyed", risk="workspace"),
@@ -51,11 +55,19 @@ class Person:
         self.key_id = key_id(self.key.public_key())
         self.public_key = public_text(self.key.public_key())
 
-    def answer(self, asked: ApprovalRequested, verdict: str, *, tenant: str = "default",
-               **changed: Any) -> ApprovalDecided:
-        said = {"task_id": asked.task_id, "plan_version": asked.plan_version, "step": asked.step,
-                "approval_id": asked.approval_id, "args_hash": asked.args_hash, "verdict": verdict,
-                "decided_by": self.key_id, "signature": ""}
+    def answer(
+        self, asked: ApprovalRequested, verdict: str, *, tenant: str = "default", **changed: Any
+    ) -> ApprovalDecided:
+        said = {
+            "task_id": asked.task_id,
+            "plan_version": asked.plan_version,
+            "step": asked.step,
+            "approval_id": asked.approval_id,
+            "args_hash": asked.args_hash,
+            "verdict": verdict,
+            "decided_by": self.key_id,
+            "signature": "",
+        }
         answer = ApprovalDecided.model_validate(said | changed)
         content = canonical_bytes(answer.signed_content("", tenant))
         signature = base64.b64encode(self.key.sign(content)).decode()
@@ -74,9 +86,16 @@ SIGNER = Ed25519Signer(Ed25519PrivateKey.generate())
 
 
 def desk(*persons: Person, catalog: FixedCatalog | None = None, policies: PolicyBook | None = None) -> Desk:
-    return Desk(catalog=catalog or FixedCatalog(), policies=policies or read_policies(), signer=SIGNER,
-                approvers=People(persons), verified=verify_ed25519, grant_lifetime=HOUR,
-                approval_lifetime=24 * HOUR, linger=HOUR)
+    return Desk(
+        catalog=catalog or FixedCatalog(),
+        policies=policies or read_policies(),
+        signer=SIGNER,
+        approvers=People(persons),
+        verified=verify_ed25519,
+        grant_lifetime=HOUR,
+        approval_lifetime=24 * HOUR,
+        linger=HOUR,
+    )
 
 
 def task(state: SafetyTask | None = None, at: timedelta = timedelta(0), tenant: str = "default") -> Unit[SafetyTask]:
@@ -93,13 +112,25 @@ def running(*tools: str, at: timedelta = timedelta(0)) -> SafetyTask:
     """Give the state after a verified plan whose steps s0, s1… use these tools."""
     unit = task()
     args: dict[str, dict[str, Any]] = {"mail": {"to": "x@example.org"}}
-    on_plan_proposed(unit, proposed(*[Step(id=f"s{n}", tool=tool, args=args.get(tool, {}))
-                                      for n, tool in enumerate(tools)]), desk=desk())
+    on_plan_proposed(
+        unit,
+        proposed(*[Step(id=f"s{n}", tool=tool, args=args.get(tool, {})) for n, tool in enumerate(tools)]),
+        desk=desk(),
+    )
     return unit.state
 
 
 def action(step: str = "s0", tool: str = "mail", args: Any = None, **changed: Any) -> Received[ActionProposed]:
     bound = {"to": "x@example.org"} if args is None else args
-    said = {"task_id": "t1", "plan_version": 1, "step": step, "tool": tool, "args": bound, "args_hash": digest(bound),
-            "effect": "once", "risk": "external", "reason": "external"}
+    said = {
+        "task_id": "t1",
+        "plan_version": 1,
+        "step": step,
+        "tool": tool,
+        "args": bound,
+        "args_hash": digest(bound),
+        "effect": "once",
+        "risk": "external",
+        "reason": "external",
+    }
     return received(ActionProposed.model_validate(said | changed))

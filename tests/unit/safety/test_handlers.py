@@ -51,8 +51,9 @@ def ask(state: SafetyTask, at_desk: Desk, **changed: Any) -> ApprovalRequested:
     return only(unit, ApprovalRequested)
 
 
-def answer(state: SafetyTask, given: ApprovalDecided, at_desk: Desk, at: timedelta = HOUR,
-           tenant: str = "default") -> Unit[SafetyTask]:
+def answer(
+    state: SafetyTask, given: ApprovalDecided, at_desk: Desk, at: timedelta = HOUR, tenant: str = "default"
+) -> Unit[SafetyTask]:
     unit = task(state, at, tenant)
     on_approval_decided(unit, received(given), desk=at_desk)
     return unit
@@ -60,8 +61,11 @@ def answer(state: SafetyTask, given: ApprovalDecided, at_desk: Desk, at: timedel
 
 def test_a_sound_plan_is_ready_with_a_grant_for_each_step_of_low_risk():
     unit = task()
-    steps = [Step(id="a", tool="look", args={"x": 1}), Step(id="b", tool="note"),
-             Step(id="c", tool="mail", args={"to": {"ref": "a"}})]
+    steps = [
+        Step(id="a", tool="look", args={"x": 1}),
+        Step(id="b", tool="note"),
+        Step(id="c", tool="mail", args={"to": {"ref": "a"}}),
+    ]
     on_plan_proposed(unit, proposed(*steps), desk=desk())
     ready = only(unit, PlanReady)
     assert list(ready.grants) == ["a", "b"]
@@ -150,10 +154,17 @@ def test_an_approval_signed_by_a_known_key_allows_exactly_the_bound_arguments():
     assert (decided.grant.covers, decided.grant.args_hash) == ("bound", asked.args_hash)
 
 
-@pytest.mark.parametrize("changed", [
-    {"args_hash": "sha256:other"}, {"plan_version": 2}, {"step": "s1"}, {"approval_id": "apr_other"},
-    {"verdict": "happened"}, {"decided_by": "somebody"},
-])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"args_hash": "sha256:other"},
+        {"plan_version": 2},
+        {"step": "s1"},
+        {"approval_id": "apr_other"},
+        {"verdict": "happened"},
+        {"decided_by": "somebody"},
+    ],
+)
 def test_an_answer_about_anything_else_is_refused_and_noted(changed: dict[str, Any]):
     state, person = running("mail"), Person()
     asked = ask(state, desk(person))
@@ -259,15 +270,18 @@ def test_an_unknown_outcome_goes_to_a_person_whatever_the_policy_allows():
     assert (decided.decision, decided.grant) == ("not_happened", None)
 
 
-@pytest.mark.parametrize(("changed", "why"), [
-    ({"step": "s7"}, "no such step"),
-    ({"plan_version": 2}, "no such step"),
-    ({"tool": "note"}, "no such step"),
-    ({"args_hash": "sha256:other"}, "args_hash"),
-    ({"args": {"to": 5}}, "do not fit"),
-    ({"args": {"to": {"ref": "s0"}}}, "do not fit"),
-    ({"args": {"to": "x", "bcc": "y"}}, "do not fit"),
-])
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"step": "s7"}, "no such step"),
+        ({"plan_version": 2}, "no such step"),
+        ({"tool": "note"}, "no such step"),
+        ({"args_hash": "sha256:other"}, "args_hash"),
+        ({"args": {"to": 5}}, "do not fit"),
+        ({"args": {"to": {"ref": "s0"}}}, "do not fit"),
+        ({"args": {"to": "x", "bcc": "y"}}, "do not fit"),
+    ],
+)
 def test_an_action_that_is_not_in_the_verified_plan_or_does_not_fit_is_denied(changed: dict[str, Any], why: str):
     unit = task(running("mail"))
     on_action_proposed(unit, action(**changed), desk=desk())

@@ -38,16 +38,28 @@ SCHEMA = Query.model_json_schema()
 SCALARS = st.none() | st.booleans() | st.integers(-5, 1200) | st.floats(-2, 12) | st.text("ab<=", max_size=7)
 KEYS = st.sampled_from(["file", "where", "limit", "pair", "tree", "by", "column", "op", "value", "children", "other"])
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4))
-FILTERS = st.fixed_dictionaries({}, optional={"column": SCALARS, "op": st.sampled_from(["==", "<", 3, "in"]),
-                                              "value": SCALARS, "other": SCALARS})
+FILTERS = st.fixed_dictionaries(
+    {}, optional={"column": SCALARS, "op": st.sampled_from(["==", "<", 3, "in"]), "value": SCALARS, "other": SCALARS}
+)
 TREES = st.recursive(
     st.fixed_dictionaries({}, optional={"value": SCALARS}),
-    lambda inner: st.fixed_dictionaries({}, optional={"value": SCALARS, "children": st.lists(inner, max_size=4)
-                                                      | st.dictionaries(KEYS, inner, max_size=4)}))
-QUERIES = st.fixed_dictionaries({}, optional={
-    "file": SCALARS, "where": st.lists(FILTERS | VALUES, max_size=3), "limit": SCALARS, "tree": TREES | SCALARS,
-    "pair": st.tuples(st.integers(), st.booleans()).map(list) | VALUES, "by": st.dictionaries(KEYS, VALUES, max_size=3),
-    "other": SCALARS})
+    lambda inner: st.fixed_dictionaries(
+        {},
+        optional={"value": SCALARS, "children": st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4)},
+    ),
+)
+QUERIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "file": SCALARS,
+        "where": st.lists(FILTERS | VALUES, max_size=3),
+        "limit": SCALARS,
+        "tree": TREES | SCALARS,
+        "pair": st.tuples(st.integers(), st.booleans()).map(list) | VALUES,
+        "by": st.dictionaries(KEYS, VALUES, max_size=3),
+        "other": SCALARS,
+    },
+)
 
 
 @given(QUERIES | VALUES)
@@ -84,13 +96,16 @@ def test_what_looks_like_a_reference_is_a_plain_object_once_it_is_bound():
     assert [problem.at for problem in check_bound(schema, args)] == ["/file"]
 
 
-@pytest.mark.parametrize(("args", "at", "hint"), [
-    ({"file": "a", "limt": 5}, "/limt", "did you mean 'limit'?"),
-    ({"file": "a", "limit": 1005}, "/limit", "give a number ≥ 1 and ≤ 1000"),
-    ({"file": "a", "limit": "5"}, "/limit", "give integer"),
-    ({"file": "a", "where": [{"column": "x", "op": "like"}]}, "/where/0/op", "use one of '==', '<', 3"),
-    ({"limit": 5}, "", "add 'file': string"),
-])
+@pytest.mark.parametrize(
+    ("args", "at", "hint"),
+    [
+        ({"file": "a", "limt": 5}, "/limt", "did you mean 'limit'?"),
+        ({"file": "a", "limit": 1005}, "/limit", "give a number ≥ 1 and ≤ 1000"),
+        ({"file": "a", "limit": "5"}, "/limit", "give integer"),
+        ({"file": "a", "where": [{"column": "x", "op": "like"}]}, "/where/0/op", "use one of '==', '<', 3"),
+        ({"limit": 5}, "", "add 'file': string"),
+    ],
+)
 def test_a_mistake_names_its_place_and_its_repair(args: dict[str, Any], at: str, hint: str):
     (problem,) = check_argument(SCHEMA, args)
     assert (problem.at, problem.hint) == (at, hint)

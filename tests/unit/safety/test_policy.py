@@ -40,10 +40,17 @@ def test_the_version_is_that_of_the_rules_whatever_their_order():
     assert Policy(ask_tools=frozenset({"a"})).version != Policy().version
 
 
-@pytest.mark.parametrize("text", [
-    '{"default": {"alow_tools": []}}', '{"tenants": {"acme": {"quorums": 2}}}', "[", "{}}",
-    '{"tenants": {"Not a tenant": {}}}', '{"default": {"quorum": 0}}',
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"default": {"alow_tools": []}}',
+        '{"tenants": {"acme": {"quorums": 2}}}',
+        "[",
+        "{}}",
+        '{"tenants": {"Not a tenant": {}}}',
+        '{"default": {"quorum": 0}}',
+    ],
+)
 def test_a_misspelt_rule_is_an_error_not_silence(text: str):
     with pytest.raises(ValidationError):
         read_policies(text)

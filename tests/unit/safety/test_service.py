@@ -62,6 +62,7 @@ async def ready(service: Service) -> None:
 
 def with_safety(folder: Path, *stories: Story, **settings: Any) -> None:
     """Tell each story to a safety of its own, one after the other, on one data folder."""
+
     async def told() -> None:
         async with Executor().serving() as url:
             for story in stories:
@@ -119,8 +120,12 @@ def test_an_operators_key_file_written_while_it_runs_is_enough_to_approve(data_f
         assert (await get(service, "/v1/approvals", "other")) == {"approvals": []}
         file = data_folder / "keys" / "operator.pub"
         file.write_text(json.dumps({"key_id": person.key_id, "public_key": person.public_key}))
-        await bus.publish([message_of(Person().answer(asked, "approve"), event_id="forged"),
-                           message_of(person.answer(asked, "approve"), event_id="sound")])
+        await bus.publish(
+            [
+                message_of(Person().answer(asked, "approve"), event_id="forged"),
+                message_of(person.answer(asked, "approve"), event_id="sound"),
+            ]
+        )
         ((_, decided),) = await collect(bus, ActionDecided, 1)
         assert decided.decision == "allowed"
         await verify(service, decided.grant)
@@ -135,8 +140,12 @@ def test_an_operators_key_file_written_while_it_runs_is_enough_to_approve(data_f
 
 def test_the_kill_switch_survives_a_restart_and_stops_one_tenant_or_all(data_folder: Path):
     async def states(service: Service) -> list[bool]:
-        answers = [await get(service, "/v1/killswitch", "acme"), await get(service, "/v1/killswitch?tenant=acme"),
-                   await get(service, "/v1/killswitch", "other"), await get(service, "/v1/killswitch")]
+        answers = [
+            await get(service, "/v1/killswitch", "acme"),
+            await get(service, "/v1/killswitch?tenant=acme"),
+            await get(service, "/v1/killswitch", "other"),
+            await get(service, "/v1/killswitch"),
+        ]
         return [answer["on"] for answer in answers]
 
     async def first(service: Service) -> None:
@@ -159,8 +168,7 @@ def test_without_tools_it_is_not_ready_and_a_plan_waits_until_it_is(data_folder:
     async def told() -> None:
         executor = Executor()
         tools, executor.tools = executor.tools, None
-        async with (executor.serving() as url,
-                    running(build, SafetySettings, data_folder, executor_url=url) as service):
+        async with executor.serving() as url, running(build, SafetySettings, data_folder, executor_url=url) as service:
             await service.platform.bus.publish([message_of(plan(Step(id="a", tool="look")))])
             assert "executor" in await service.missing()
             executor.tools = tools

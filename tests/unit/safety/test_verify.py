@@ -14,8 +14,12 @@ from raa_safety.domain.verify import MAX_FINDINGS, verify
 from raa_schemas.plan import Finding, Limits, Plan, Step
 from raa_schemas.tool import ToolSpec
 
-SHIPPED = [value.spec for module in (calculate, files) for value in vars(module).values()
-           if isinstance(getattr(value, "spec", None), ToolSpec)]
+SHIPPED = [
+    value.spec
+    for module in (calculate, files)
+    for value in vars(module).values()
+    if isinstance(getattr(value, "spec", None), ToolSpec)
+]
 TOOLS = {spec.name: spec for spec in SHIPPED} | {
     "any": ToolSpec(name="any", arguments={"type": "object"}, effect="read", risk="read"),
 }
@@ -42,15 +46,18 @@ def test_a_sound_plan_has_no_findings():
     assert found(step("load"), add, write, result={"ref": "add", "path": "/value"}) == []
 
 
-@pytest.mark.parametrize(("steps", "code", "where", "field", "hint"), [
-    ([step("a"), step("a")], "duplicate_step", "a", "/id", "give each step its own id"),
-    ([step("a", "calculat")], "unknown_tool", "a", "/tool", "did you mean 'calculate'?"),
-    ([step("a", "calculate", expresion="1")], "bad_arguments", "a", "/args", "add 'expression': string"),
-    ([step("a", "file.read", file=3)], "bad_arguments", "a", "/args/file", "give string"),
-    ([step("load"), step("b", x=[{"ref": "laod"}])], "bad_reference", "b", "/args", "did you mean 'load'?"),
-    ([step("a"), step("b", x={"ref": "a", "path": "rows.0"})], "bad_reference", "b", "/args", "write '/rows/0'"),
-    ([step("a", after=("zzz",))], "bad_reference", "a", "/after", "use one of a"),
-])
+@pytest.mark.parametrize(
+    ("steps", "code", "where", "field", "hint"),
+    [
+        ([step("a"), step("a")], "duplicate_step", "a", "/id", "give each step its own id"),
+        ([step("a", "calculat")], "unknown_tool", "a", "/tool", "did you mean 'calculate'?"),
+        ([step("a", "calculate", expresion="1")], "bad_arguments", "a", "/args", "add 'expression': string"),
+        ([step("a", "file.read", file=3)], "bad_arguments", "a", "/args/file", "give string"),
+        ([step("load"), step("b", x=[{"ref": "laod"}])], "bad_reference", "b", "/args", "did you mean 'load'?"),
+        ([step("a"), step("b", x={"ref": "a", "path": "rows.0"})], "bad_reference", "b", "/args", "write '/rows/0'"),
+        ([step("a", after=("zzz",))], "bad_reference", "a", "/after", "use one of a"),
+    ],
+)
 def test_each_mistake_names_step_field_and_repair(steps: list[Step], code: str, where: str, field: str, hint: str):
     (first, *_) = found(*steps)
     assert (first.code, first.step, first.field, first.hint) == (code, where, field, hint)
@@ -123,23 +130,35 @@ def test_a_plan_passes_exactly_if_its_steps_can_be_put_in_an_order(edges: list[t
     assert (codes(*steps) == []) == (not left)
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                        st.sampled_from(["ref", "path", "literal", "x", "file", "parts"]), inner, max_size=3))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["ref", "path", "literal", "x", "file", "parts"]), inner, max_size=3)
+    ),
+)
 
 
-@given(st.lists(st.tuples(st.sampled_from([*TOOLS, "unknown"]), st.dictionaries(st.text(max_size=4), JSON, max_size=3)),
-                min_size=1, max_size=4), JSON)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*TOOLS, "unknown"]), st.dictionaries(st.text(max_size=4), JSON, max_size=3)),
+        min_size=1,
+        max_size=4,
+    ),
+    JSON,
+)
 def test_any_plan_gets_the_same_findings_twice_and_never_an_exception(
-        made: list[tuple[str, dict[str, Any]]], result: Any):
+    made: list[tuple[str, dict[str, Any]]], result: Any
+):
     plan = Plan(steps=[Step(id=f"s{n}", tool=tool, args=args) for n, (tool, args) in enumerate(made)], result=result)
     limits = Limits(deadline=DEADLINE)
     assert verify(plan, limits, TOOLS, Policy()) == verify(plan, limits, TOOLS, Policy())
 
 
 def test_fifty_steps_are_verified_in_milliseconds():
-    steps = [step("s0")] + [step(f"s{n}", "calculate", expression="a+b", values={"a": {"ref": f"s{n - 1}"}, "b": 1})
-                            for n in range(1, 50)]
+    steps = [step("s0")] + [
+        step(f"s{n}", "calculate", expression="a+b", values={"a": {"ref": f"s{n - 1}"}, "b": 1}) for n in range(1, 50)
+    ]
     begun = time.process_time()
     for _ in range(20):
         assert found(*steps, max_steps=50) == []

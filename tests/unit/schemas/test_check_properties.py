@@ -25,7 +25,8 @@ numbers = st.integers(min_value=0, max_value=10**6) | st.floats(min_value=0, max
 constants = st.builds(Constant, numbers | texts | st.booleans() | st.none())
 parts = st.lists(names | texts | st.integers(min_value=0, max_value=9), max_size=3).map(tuple)
 paths = st.builds(Path, st.sampled_from(["result", "artifacts"]), parts) | st.builds(
-    lambda step, rest: Path("outputs", (step, *rest)), names, parts)
+    lambda step, rest: Path("outputs", (step, *rest)), names, parts
+)
 
 
 def extend(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
@@ -50,7 +51,9 @@ def extend(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
 trees = st.recursive(constants | paths, extend, max_leaves=8)
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names | texts, inner, max_size=4), max_leaves=10)
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names | texts, inner, max_size=4),
+    max_leaves=10,
+)
 
 
 @given(trees)
@@ -67,9 +70,34 @@ def test_evaluation_never_raises_and_explains_itself(tree: Node, result: Any, ou
     report.model_dump_json()
 
 
-@given(st.text(max_size=60) | st.lists(st.sampled_from(
-    ["result", "outputs", ".", "[", "]", "(", ")", "not", "and", "or", "-", "==", "<", "in", "1", '"a"', "len", ","]),
-    max_size=30).map(" ".join))
+@given(
+    st.text(max_size=60)
+    | st.lists(
+        st.sampled_from(
+            [
+                "result",
+                "outputs",
+                ".",
+                "[",
+                "]",
+                "(",
+                ")",
+                "not",
+                "and",
+                "or",
+                "-",
+                "==",
+                "<",
+                "in",
+                "1",
+                '"a"',
+                "len",
+                ",",
+            ]
+        ),
+        max_size=30,
+    ).map(" ".join)
+)
 def test_any_text_parses_or_is_refused_with_a_position(text: str) -> None:
     position = 0
     try:

@@ -10,19 +10,28 @@ from raa_schemas.plan import Plan, Step
 
 keys = st.sampled_from("abcd")
 leaves = st.booleans() | st.integers(0, 9) | st.text(max_size=3)
-objects: st.SearchStrategy[Any] = st.dictionaries(keys, st.recursive(
-    leaves | st.lists(st.integers(0, 9), max_size=3),
-    lambda inner: st.dictionaries(keys, inner, max_size=3), max_leaves=6), max_size=4)
+objects: st.SearchStrategy[Any] = st.dictionaries(
+    keys,
+    st.recursive(
+        leaves | st.lists(st.integers(0, 9), max_size=3),
+        lambda inner: st.dictionaries(keys, inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
 
 
-@pytest.mark.parametrize(("target", "patch", "merged"), [
-    ({"a": {"x": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}),
-    ({"a": 1, "b": 2}, {"a": None}, {"b": 2}),
-    ({"missing": ["NA"]}, {"missing": ["NA", -200]}, {"missing": ["NA", -200]}),
-    ({"missing": {"ref": "p", "path": "/x"}}, {"missing": [-200]}, {"missing": [-200]}),
-    ({"missing": {"a": 1}}, {"missing": {"ref": "p", "path": "/x"}}, {"missing": {"ref": "p", "path": "/x"}}),
-    ({"a": 1}, {"a": {"b": {"c": None, "d": 1}}}, {"a": {"b": {"d": 1}}}),
-])
+@pytest.mark.parametrize(
+    ("target", "patch", "merged"),
+    [
+        ({"a": {"x": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}),
+        ({"a": 1, "b": 2}, {"a": None}, {"b": 2}),
+        ({"missing": ["NA"]}, {"missing": ["NA", -200]}, {"missing": ["NA", -200]}),
+        ({"missing": {"ref": "p", "path": "/x"}}, {"missing": [-200]}, {"missing": [-200]}),
+        ({"missing": {"a": 1}}, {"missing": {"ref": "p", "path": "/x"}}, {"missing": {"ref": "p", "path": "/x"}}),
+        ({"a": 1}, {"a": {"b": {"c": None, "d": 1}}}, {"a": {"b": {"d": 1}}}),
+    ],
+)
 def test_patch_merges_objects_unites_lists_and_replaces_the_rest(target: Any, patch: Any, merged: Any) -> None:
     assert merge_patch(target, patch) == merged
 

@@ -22,10 +22,12 @@ class RegistryTools:
     def reads_files(self, name: str) -> bool:
         return name in self._specs and Workspace in self._registry.get(name).injected.values()
 
-    async def call(self, name: str, args: Mapping[str, Any], workspace: Workspace, context: CallContext,
-                   timeout_seconds: float) -> Any:
+    async def call(
+        self, name: str, args: Mapping[str, Any], workspace: Workspace, context: CallContext, timeout_seconds: float
+    ) -> Any:
         return await call(self._registry, name, args, workspace, context, timeout_seconds=timeout_seconds)
 
-    async def probe(self, name: str, args: Mapping[str, Any], workspace: Workspace,
-                    context: CallContext) -> Happened | None:
+    async def probe(
+        self, name: str, args: Mapping[str, Any], workspace: Workspace, context: CallContext
+    ) -> Happened | None:
         return await probe(self._registry, name, args, workspace, context)

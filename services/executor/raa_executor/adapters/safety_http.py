@@ -22,8 +22,9 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 class HttpKeyRing:
     """Safety's public keys. A ring that is too old knows none, so that somebody refreshes it."""
 
-    def __init__(self, http: aiohttp.ClientSession, safety_url: str,
-                 monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, safety_url: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._http = http
         self._url = f"{safety_url.rstrip('/')}/v1/keys"
         self._monotonic = monotonic
@@ -50,8 +51,10 @@ class HttpKeyRing:
 
     def learn(self, keys: Mapping[str, str]) -> None:
         """Take these keys (key id to raw public key in base64) for all there are; raises ValueError."""
-        self._keys = {key_id: Ed25519PublicKey.from_public_bytes(base64.b64decode(raw, validate=True))
-                      for key_id, raw in keys.items()}
+        self._keys = {
+            key_id: Ed25519PublicKey.from_public_bytes(base64.b64decode(raw, validate=True))
+            for key_id, raw in keys.items()
+        }
         self._fetched = self._monotonic()
 
 

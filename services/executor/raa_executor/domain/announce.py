@@ -19,25 +19,35 @@ _KEEP: Final = timedelta(days=1)
 
 def announce(run: Run, fresh: Mapping[str, Any], terms: Terms) -> list[Move]:
     """Publish every settled step that was not told yet; the last of all waits until the result is bound."""
-    untold = run.settled[run.announced:]
+    untold = run.settled[run.announced :]
     now = untold[:-1] if run.complete else untold
     moves: list[Move] = [Publish(_step_done(run, step, fresh, terms)) for step in now]
     return moves + _end(run, fresh, terms) if run.complete and untold else moves
 
 
-def conclude(run: Run, status: RunStatus, terms: Terms, *, fresh: Mapping[str, Any] | None = None, result: Any = None,
-             result_ref: str | None = None, problem: ErrorInfo | None = None) -> list[Move]:
+def conclude(
+    run: Run,
+    status: RunStatus,
+    terms: Terms,
+    *,
+    fresh: Mapping[str, Any] | None = None,
+    result: Any = None,
+    result_ref: str | None = None,
+    problem: ErrorInfo | None = None,
+) -> list[Move]:
     """End the run with the terminal `step.done`; `problem` is what went wrong with the result."""
     last = _step_done(run, run.settled[-1], fresh or {}, terms)
-    told = last.model_copy(update={
-        "run_status": status,
-        "result": result,
-        "result_ref": result_ref,
-        "error": problem or last.error,
-        "manifest": [_record(run, step) for step in run.steps],
-        "artifacts": run.artifacts(),
-        "retries_used": run.retries_used,
-    })
+    told = last.model_copy(
+        update={
+            "run_status": status,
+            "result": result,
+            "result_ref": result_ref,
+            "error": problem or last.error,
+            "manifest": [_record(run, step) for step in run.steps],
+            "artifacts": run.artifacts(),
+            "retries_used": run.retries_used,
+        }
+    )
     run.status = status
     run.forget()
     deadline = max(run.limits.deadline, terms.now) if run.limits else terms.now

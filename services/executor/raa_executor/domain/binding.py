@@ -21,8 +21,11 @@ def bind_or_fetch(run: Run, step: str | None, fresh: Mapping[str, Any]) -> Any:
     """
     template = run.result if step is None else run.steps[step].args
     named = {reference.step for reference in references(template)}
-    at_hand = {name: fresh[name] if name in fresh else run.progress[name].output
-               for name in named if name in fresh or _inline(run, name)}
+    at_hand = {
+        name: fresh[name] if name in fresh else run.progress[name].output
+        for name in named
+        if name in fresh or _inline(run, name)
+    }
     elsewhere = {name: ref for name in named - at_hand.keys() if (ref := _reference(run, name))}
     if not elsewhere:
         bound = bind(template, at_hand)

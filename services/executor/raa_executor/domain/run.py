@@ -55,8 +55,9 @@ def finished(run: Run, event: StepFinished, terms: Terms) -> list[Move] | None:
     return _advance(run, {event.step: event.output} if came_along else {}, terms)
 
 
-def bound(run: Run, args: Mapping[str, Any], answer: Mapping[str, Any] | None, problem: ErrorInfo | None,
-          terms: Terms) -> list[Move] | None:
+def bound(
+    run: Run, args: Mapping[str, Any], answer: Mapping[str, Any] | None, problem: ErrorInfo | None, terms: Terms
+) -> list[Move] | None:
     """Go on with what the binding activity found: `answer` is `{value | ref, hash}`, or `problem` says why not."""
     step: str | None = args["step"]
     if args["plan_version"] != run.version or run.status != "running":
@@ -116,26 +117,29 @@ def _release(run: Run, step: str, fresh: Mapping[str, Any], terms: Terms) -> lis
     return [_ready(run, step, args, None, digest(args), terms)]
 
 
-def _ready(run: Run, step: str, args: dict[str, Any] | None, args_ref: str | None, args_hash: str,
-           terms: Terms) -> Publish:
+def _ready(
+    run: Run, step: str, args: dict[str, Any] | None, args_ref: str | None, args_hash: str, terms: Terms
+) -> Publish:
     if run.limits is None:
         raise ValueError("a run without limits has no plan")
     progress = run.progress[step]
     retries = run.retries_to_grant()
     progress.phase, progress.args_hash, progress.retries = "running", args_hash, retries
-    return Publish(StepReady(
-        task_id=terms.task_id,
-        plan_version=run.version,
-        step=step,
-        definition=run.steps[step],
-        args=args,
-        args_ref=args_ref,
-        args_hash=args_hash,
-        grant=run.grants.get(step),
-        manifest=run.manifest(),
-        limits=run.limits,
-        retries=retries,
-    ))
+    return Publish(
+        StepReady(
+            task_id=terms.task_id,
+            plan_version=run.version,
+            step=step,
+            definition=run.steps[step],
+            args=args,
+            args_ref=args_ref,
+            args_hash=args_hash,
+            grant=run.grants.get(step),
+            manifest=run.manifest(),
+            limits=run.limits,
+            retries=retries,
+        )
+    )
 
 
 def _problem(run: Run, event: StepFinished) -> ErrorInfo | None:

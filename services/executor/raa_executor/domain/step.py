@@ -43,7 +43,10 @@ _LONGEST_PAUSE: Final = timedelta(seconds=30)
 _PATIENCE: Final = timedelta(days=8)
 _MOST_QUESTIONS: Final = 5
 _ASK_FOR: Final[dict[Verdict, Reason]] = {
-    "absent": "no_grant", "unknown_key": "no_grant", "expired": "grant_expired", "external": "external",
+    "absent": "no_grant",
+    "unknown_key": "no_grant",
+    "expired": "grant_expired",
+    "external": "external",
 }
 
 
@@ -152,17 +155,28 @@ def _start(step: StepRun, spec: ToolSpec, scene: Scene) -> list[Move]:
     moves: list[Move] = [Start(TOOL, TOOL, _intent(step), timeout, spec.effect, _key(step, scene))]
     if first_of_attempt:
         step.attempt += 1
-        moves.append(Publish(StepStarted(
-            task_id=scene.task_id, plan_version=step.plan_version, step=_name(step), tool=spec.name,
-            attempt=step.attempt, epoch=1, deadline=scene.now + timeout)))
+        moves.append(
+            Publish(
+                StepStarted(
+                    task_id=scene.task_id,
+                    plan_version=step.plan_version,
+                    step=_name(step),
+                    tool=spec.name,
+                    attempt=step.attempt,
+                    epoch=1,
+                    deadline=scene.now + timeout,
+                )
+            )
+        )
     return moves
 
 
 def _intent(step: StepRun) -> dict[str, Any]:
     """Say what the tool activity has to do; bound arguments that lie in a blob are checked there."""
     definition = step.definition.model_dump(mode="json") if step.definition else {}
-    args: Mapping[str, Any] = {"args": step.args} if step.args_ref is None else {
-        "args_ref": step.args_ref, "template": definition["args"]}
+    args: Mapping[str, Any] = (
+        {"args": step.args} if step.args_ref is None else {"args_ref": step.args_ref, "template": definition["args"]}
+    )
     return {
         "step": _name(step),
         "tool": definition["tool"],
@@ -199,8 +213,17 @@ def _propose(step: StepRun, spec: ToolSpec, reason: Reason, scene: Scene) -> lis
     step.asked_for = reason
     step.wait(scene.now)
     proposed = ActionProposed(
-        task_id=scene.task_id, plan_version=step.plan_version, step=_name(step), tool=spec.name, args=step.args,
-        args_ref=step.args_ref, args_hash=step.args_hash, effect=spec.effect, risk=spec.risk, reason=reason)
+        task_id=scene.task_id,
+        plan_version=step.plan_version,
+        step=_name(step),
+        tool=spec.name,
+        args=step.args,
+        args_ref=step.args_ref,
+        args_hash=step.args_hash,
+        effect=spec.effect,
+        risk=spec.risk,
+        reason=reason,
+    )
     return [Publish(proposed), Wake(PATIENCE, scene.now + _PATIENCE)]
 
 

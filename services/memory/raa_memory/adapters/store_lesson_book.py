@@ -37,8 +37,9 @@ class StoreLessonBook:
     and at once when a recall names a reflection that is not known here.
     """
 
-    def __init__(self, scan: Scan, clock: Clock, *, shared: bool, refresh_seconds: float,
-                 patience_seconds: float) -> None:
+    def __init__(
+        self, scan: Scan, clock: Clock, *, shared: bool, refresh_seconds: float, patience_seconds: float
+    ) -> None:
         self._scan = scan
         self._clock = clock
         self._shared = shared

@@ -66,18 +66,29 @@ class EpisodeLog(State):
         self.reflections.append(reflection)
         if done.memory == "off":
             return
-        self.attempts.append(Attempt(
-            reflection=reflection, plan_version=done.plan_version, verdict=done.verdict, label=done.label,
-            checked=done.checked, partial=done.partial_evidence,
-            episode=done.episode.model_copy(update={"goal": done.episode.goal[:_GOAL_CHARACTERS]})))
+        self.attempts.append(
+            Attempt(
+                reflection=reflection,
+                plan_version=done.plan_version,
+                verdict=done.verdict,
+                label=done.label,
+                checked=done.checked,
+                partial=done.partial_evidence,
+                episode=done.episode.model_copy(update={"goal": done.episode.goal[:_GOAL_CHARACTERS]}),
+            )
+        )
         if not done.partial_evidence:
             self._learn(reflection, done, now)
 
     def _learn(self, reflection: str, done: ReflectionDone, now: datetime) -> None:
         fitting = [lesson for lesson in done.lessons[:MOST_LESSONS] if _fits(lesson)]
         self.left_out += len(done.lessons) - len(fitting)
-        self.deltas += [Delta(reflection=reflection, task_id=done.task_id, attempt=done.episode.attempt, learned_at=now,
-                              lesson=lesson) for lesson in fitting]
+        self.deltas += [
+            Delta(
+                reflection=reflection, task_id=done.task_id, attempt=done.episode.attempt, learned_at=now, lesson=lesson
+            )
+            for lesson in fitting
+        ]
 
 
 def _fits(lesson: Lesson) -> bool:

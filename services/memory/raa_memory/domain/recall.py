@@ -47,14 +47,20 @@ class LessonIndex:
                 entry.applies_to.append(source.name)
                 entry.why |= why
         ranked = sorted(chosen.values(), key=lambda entry: entry.rank, reverse=True)
-        lessons = [Recalled(lesson=entry.learned.lesson, applies_to=entry.applies_to, why=_ordered(entry.why))
-                   for entry in ranked]
-        return RecallAnswer(lessons=lessons, stale=stale,
-                            digest=digest([recalled.model_dump(mode="json") for recalled in lessons]))
+        lessons = [
+            Recalled(lesson=entry.learned.lesson, applies_to=entry.applies_to, why=_ordered(entry.why))
+            for entry in ranked
+        ]
+        return RecallAnswer(
+            lessons=lessons, stale=stale, digest=digest([recalled.model_dump(mode="json") for recalled in lessons])
+        )
 
     def _best(self, source: RecallSource, request: RecallRequest) -> list[tuple[Learned, Rank, set[Why]]]:
-        matches = [(one, *_rank(one, source, request)) for one in self._matching(source)
-                   if not request.tools or one.lesson.scope.tool in request.tools]
+        matches = [
+            (one, *_rank(one, source, request))
+            for one in self._matching(source)
+            if not request.tools or one.lesson.scope.tool in request.tools
+        ]
         matches.sort(key=lambda match: match[1], reverse=True)
         best: list[tuple[Learned, Rank, set[Why]]] = []
         for match in matches:

@@ -58,8 +58,21 @@ class TenantMemory:
 
 def known_lesson(learned: Learned, *, with_support: bool) -> KnownLesson:
     """Show a lesson as the outside sees it."""
-    support = [Support(task_id=delta.task_id, attempt=delta.attempt, reflection=delta.reflection,
-                       learned_at=delta.learned_at, evidence=delta.lesson.evidence) for delta in learned.support]
-    return KnownLesson(lesson=learned.lesson, tasks=learned.tasks, learned_at=learned.learned_at,
-                       confirmed_at=learned.confirmed_at, contradicted_by=learned.contradicted_by,
-                       support=support if with_support else [])
+    support = [
+        Support(
+            task_id=delta.task_id,
+            attempt=delta.attempt,
+            reflection=delta.reflection,
+            learned_at=delta.learned_at,
+            evidence=delta.lesson.evidence,
+        )
+        for delta in learned.support
+    ]
+    return KnownLesson(
+        lesson=learned.lesson,
+        tasks=learned.tasks,
+        learned_at=learned.learned_at,
+        confirmed_at=learned.confirmed_at,
+        contradicted_by=learned.contradicted_by,
+        support=support if with_support else [],
+    )

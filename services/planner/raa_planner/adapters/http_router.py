@@ -83,8 +83,12 @@ class HttpRouter:
         return response.status, content
 
     def _body(self, question: Question) -> dict[str, Any]:
-        return {"model": self._model, "messages": question.messages, "temperature": 0,
-                "response_format": {"type": "json_object"}}
+        return {
+            "model": self._model,
+            "messages": question.messages,
+            "temperature": 0,
+            "response_format": {"type": "json_object"},
+        }
 
     def _answer(self, content: bytes) -> ModelAnswer:
         try:

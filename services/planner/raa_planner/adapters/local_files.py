@@ -21,8 +21,9 @@ class RootedFiles:
         candidates = [wanted] if wanted.is_absolute() else [root / wanted for root in self._roots]
         inside = [path for path in map(_resolved, candidates) if path is not None and self._contains(path)]
         if not inside:
-            raise ActivityFailed(error(
-                "input_outside_roots", f"input {name!r}: {wanted} lies outside the input roots", input=name))
+            raise ActivityFailed(
+                error("input_outside_roots", f"input {name!r}: {wanted} lies outside the input roots", input=name)
+            )
         found = next((path for path in inside if path.exists()), None)
         if found is None:
             raise ActivityFailed(error("input_missing", f"input {name!r}: there is no file {wanted}", input=name))

@@ -59,8 +59,12 @@ def admit(task: Task, request: TaskCreated, arrival: Arrival, now: datetime) -> 
 
 def refusal(request: TaskCreated, rules: Rules) -> ErrorInfo | None:
     """Give the first reason not to take the task up."""
-    return _unparsable_check(request) or _forbidden_reply(request, rules) or _unusable_input(request, rules) \
+    return (
+        _unparsable_check(request)
+        or _forbidden_reply(request, rules)
+        or _unusable_input(request, rules)
         or _unusable_plan(request)
+    )
 
 
 def trace_id(traceparent: str | None) -> str | None:
@@ -88,8 +92,10 @@ def _forbidden_reply(request: TaskCreated, rules: Rules) -> ErrorInfo | None:
 def _unusable_input(request: TaskCreated, rules: Rules) -> ErrorInfo | None:
     inline = sum(len(item.data.encode()) for item in request.inputs if item.data is not None)
     if inline > MAX_INLINE_BYTES:
-        return error("input_invalid", f"the inputs carry {inline} bytes inline, more than {MAX_INLINE_BYTES} together; "
-                     "attach them as blobs")
+        return error(
+            "input_invalid",
+            f"the inputs carry {inline} bytes inline, more than {MAX_INLINE_BYTES} together; attach them as blobs",
+        )
     problems = (_problem_of(item, rules) for item in request.inputs)
     return next((problem for problem in problems if problem is not None), None)
 
@@ -100,11 +106,19 @@ def _problem_of(item: Input, rules: Rules) -> ErrorInfo | None:
     if item.uri is None or BLOB_URI.fullmatch(item.uri):
         return None
     if not item.uri.startswith("file:"):
-        return error("input_invalid", f"input {item.name!r}: the uri {item.uri[:200]!r} is neither "
-                     "blob:sha256/<64 hexadecimal digits> nor file:<path>", input=item.name)
+        return error(
+            "input_invalid",
+            f"input {item.name!r}: the uri {item.uri[:200]!r} is neither "
+            "blob:sha256/<64 hexadecimal digits> nor file:<path>",
+            input=item.name,
+        )
     if not rules.reads_files:
-        return error("input_outside_roots", f"input {item.name!r}: this deployment reads no files; attach it as a "
-                     "blob, or configure an input root (RAA_INPUT_ROOTS)", input=item.name)
+        return error(
+            "input_outside_roots",
+            f"input {item.name!r}: this deployment reads no files; attach it as a "
+            "blob, or configure an input root (RAA_INPUT_ROOTS)",
+            input=item.name,
+        )
     return None
 
 

@@ -41,8 +41,13 @@ def count_step(task: Task, done: StepDone, now: datetime) -> None:
     task.running_ms += milliseconds(task.running_since, now)
     task.running_since = None
     task.phase = "reflecting"
-    task.run_end = RunEnd(status=done.run_status, result=done.result, result_ref=done.result_ref,
-                          artifacts=done.artifacts, failed_step=_failed_step(done))
+    task.run_end = RunEnd(
+        status=done.run_status,
+        result=done.result,
+        result_ref=done.result_ref,
+        artifacts=done.artifacts,
+        failed_step=_failed_step(done),
+    )
 
 
 def _failed_step(done: StepDone) -> FailedStep | None:
@@ -79,8 +84,13 @@ def _given_up(run: RunEnd, verdict: ReflectionDone) -> ErrorInfo:
 def _another_plan(task: Task, run: RunEnd, verdict: ReflectionDone) -> End | None:
     if task.plan is None or task.asked.plan is not None:
         return End("failed", _given_up(run, verdict))  # a client's plan is fixed: nobody may write another
-    attempt = Attempt(number=task.attempt, plan=task.plan, failed_step=run.failed_step, check=verdict.check,
-                      hypotheses=verdict.hypotheses)
+    attempt = Attempt(
+        number=task.attempt,
+        plan=task.plan,
+        failed_step=run.failed_step,
+        check=verdict.check,
+        hypotheses=verdict.hypotheses,
+    )
     step_id = run.failed_step.step if run.failed_step else None
     if task.executed >= task.asked.constraints.max_attempts:
         message = f"all {task.executed} attempts were used; the last one failed at {attempt.failure()}"
@@ -127,9 +137,15 @@ def misread(task: Task, why: str) -> End | None:
     asked_again = task.rejection is not None and task.rejection.plan is None
     if asked_again or not spend_try(task):
         return End("failed", error("model_garbage", f"the model's answer holds no usable plan: {why}"))
-    task.rejection = Rejection(findings=[Finding(
-        code="model_garbage", message=f"your answer could not be used: {why}",
-        hint="answer with one JSON object of the schema and nothing else")])
+    task.rejection = Rejection(
+        findings=[
+            Finding(
+                code="model_garbage",
+                message=f"your answer could not be used: {why}",
+                hint="answer with one JSON object of the schema and nothing else",
+            )
+        ]
+    )
     task.repairs += 1
     return None
 
@@ -139,15 +155,22 @@ def rejection_error(rejection: Rejection) -> ErrorInfo:
     first = rejection.findings[0] if rejection.findings else Finding(code="plan_invalid", message="no reason given")
     told = "; ".join(f"{one.step}: {one.message}" if one.step else one.message for one in rejection.findings)
     return error(
-        first.code if first.code in CODES else "plan_invalid", told or None, step_id=first.step,
-        findings=[finding.model_dump(mode="json", exclude_none=True) for finding in rejection.findings])
+        first.code if first.code in CODES else "plan_invalid",
+        told or None,
+        step_id=first.step,
+        findings=[finding.model_dump(mode="json", exclude_none=True) for finding in rejection.findings],
+    )
 
 
 def budget_error(task: Task) -> ErrorInfo:
     """Say how much was spent of how much."""
     budget = task.asked.constraints.budget_microusd
-    return error("budget_exhausted", f"{task.cost_microusd} of {budget} micro-USD are spent",
-                 cost_microusd=task.cost_microusd, budget_microusd=budget)
+    return error(
+        "budget_exhausted",
+        f"{task.cost_microusd} of {budget} micro-USD are spent",
+        cost_microusd=task.cost_microusd,
+        budget_microusd=budget,
+    )
 
 
 def tries_error(last: str) -> ErrorInfo:
@@ -168,8 +191,11 @@ def learn(task: Task, lessons: list[Lesson]) -> None:
 def own_lesson(lesson: Lesson, sources: list[Source]) -> Recalled:
     """Find the inputs a lesson applies to: the same content, or else the same schema."""
     same = [one.name for one in sources if lesson.when.source_sha256 == one.sha256]
-    alike = [one.name for one in sources
-             if lesson.when.schema_hash is not None and lesson.when.schema_hash == one.schema_hash]
+    alike = [
+        one.name
+        for one in sources
+        if lesson.when.schema_hash is not None and lesson.when.schema_hash == one.schema_hash
+    ]
     why: list[Why] = [*(["same_content"] if same else []), *(["same_schema"] if alike else [])]  # type: ignore[list-item]
     return Recalled(lesson=lesson, applies_to=list(dict.fromkeys([*same, *alike])), why=why)
 

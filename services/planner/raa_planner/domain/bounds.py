@@ -65,8 +65,13 @@ def open_approval(task: Task, asked: ApprovalRequested, now: datetime) -> bool:
     if asked.approval_id in task.approvals or asked.approval_id in task.decided:
         return False
     task.approvals[asked.approval_id] = Approval(
-        plan_version=asked.plan_version, step=asked.step, args_hash=asked.args_hash, expires_at=asked.expires_at,
-        approvers=asked.approvers, quorum=asked.quorum)
+        plan_version=asked.plan_version,
+        step=asked.step,
+        args_hash=asked.args_hash,
+        expires_at=asked.expires_at,
+        approvers=asked.approvers,
+        quorum=asked.quorum,
+    )
     task.clock_stopped_at = task.clock_stopped_at or now
     return True
 
@@ -128,5 +133,7 @@ def stall_error(task: Task) -> ErrorInfo:
     if task.stall is None:
         return error("stalled")
     return error(
-        "stalled", f"a {task.stall.dead_type} of this task became a dead letter: {task.stall.message}",
-        dead_letter_topic=task.stall.topic)
+        "stalled",
+        f"a {task.stall.dead_type} of this task became a dead letter: {task.stall.message}",
+        dead_letter_topic=task.stall.topic,
+    )

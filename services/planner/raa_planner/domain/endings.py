@@ -48,8 +48,10 @@ def status_of(task: Task, task_id: TaskId, now: datetime) -> TaskStatus:
 
 def gist(status: TaskStatus) -> str:
     """Sum up a status; two of the same gist tell a client nothing new."""
-    return (f"{status.state} {status.attempt} {status.steps_done}/{status.steps_total} {status.waiting_for} "
-            f"{status.waiting_until} {status.memory_degraded}")
+    return (
+        f"{status.state} {status.attempt} {status.steps_done}/{status.steps_total} {status.waiting_for} "
+        f"{status.waiting_until} {status.memory_degraded}"
+    )
 
 
 def _standing(task: Task, now: datetime) -> tuple[Standing, datetime | None]:

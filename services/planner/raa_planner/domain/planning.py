@@ -53,8 +53,13 @@ def ticket_of(task: Task, aggregate: str, tenant: str, now: datetime) -> Ticket:
     """Write a task's ticket for the fair queue."""
     asked = task.asked
     return Ticket(
-        task=aggregate, tenant=tenant, admitted_at=task.admitted_at or now, priority=asked.constraints.priority,
-        not_before=asked.constraints.not_before, session=asked.session_id)
+        task=aggregate,
+        tenant=tenant,
+        admitted_at=task.admitted_at or now,
+        priority=asked.constraints.priority,
+        not_before=asked.constraints.not_before,
+        session=asked.session_id,
+    )
 
 
 def next_look(ticket: Ticket, now: datetime) -> datetime:
@@ -74,8 +79,9 @@ def to_prepare(task: Task) -> ToPrepare | None:
     recall = task.uses_memory and asked.plan is None
     if not asked.inputs and not recall:
         return None
-    wanted = ToPrepare(goal=asked.goal, inputs=asked.inputs, recall=recall,
-                       allowed_tools=asked.constraints.allowed_tools)
+    wanted = ToPrepare(
+        goal=asked.goal, inputs=asked.inputs, recall=recall, allowed_tools=asked.constraints.allowed_tools
+    )
     bare = [item.model_copy(update={"data": None}) for item in asked.inputs]
     task.request = asked.model_copy(update={"inputs": bare})
     return wanted

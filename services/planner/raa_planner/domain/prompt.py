@@ -66,23 +66,27 @@ def compose(brief: Brief, tools: Sequence[ToolSpec]) -> list[Message]:
 
 def system_text(tools: Sequence[ToolSpec]) -> str:
     """Write the stable sections; they depend on the tools alone, so that they may be kept."""
-    return "\n".join([
-        f"# Instructions\n\n{instructions.TEXT}",
-        _section("Plan schema", _answer_schema(), "Your answer is one JSON object of this schema."),
-        _section("Tools", [_tool(tool) for tool in tools]),
-    ])
+    return "\n".join(
+        [
+            f"# Instructions\n\n{instructions.TEXT}",
+            _section("Plan schema", _answer_schema(), "Your answer is one JSON object of this schema."),
+            _section("Tools", [_tool(tool) for tool in tools]),
+        ]
+    )
 
 
 def user_text(brief: Brief) -> str:
     """Write the sections about one task."""
-    return "\n".join([
-        _DATA + "\n",
-        _section("Goal", {"goal": brief.goal, "check": brief.check, "max_steps": brief.max_steps}),
-        _section("Inputs", [_input(source) for source in brief.sources]),
-        _section("Lessons", [_lesson(recalled) for recalled in brief.lessons]),
-        _section("Earlier attempts", [_attempt(attempt) for attempt in brief.earlier]),
-        _section("Findings", _findings(brief.rejection)),
-    ])
+    return "\n".join(
+        [
+            _DATA + "\n",
+            _section("Goal", {"goal": brief.goal, "check": brief.check, "max_steps": brief.max_steps}),
+            _section("Inputs", [_input(source) for source in brief.sources]),
+            _section("Lessons", [_lesson(recalled) for recalled in brief.lessons]),
+            _section("Earlier attempts", [_attempt(attempt) for attempt in brief.earlier]),
+            _section("Findings", _findings(brief.rejection)),
+        ]
+    )
 
 
 def _section(name: str, content: Any, prose: str = "") -> str:
@@ -124,10 +128,12 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "attempt": attempt.number,
         "plan": _plan(attempt.plan),
-        "failed_step": None if failed is None else
-            {"step": failed.step, "tool": failed.tool, "error": _error(failed.error)},
-        "check": None if check is None else
-            {name: getattr(check, name) for name in ("check", "value", "reason", "failed_atom")},
+        "failed_step": None
+        if failed is None
+        else {"step": failed.step, "tool": failed.tool, "error": _error(failed.error)},
+        "check": None
+        if check is None
+        else {name: getattr(check, name) for name in ("check", "value", "reason", "failed_atom")},
         "hypotheses": [hypothesis.model_dump(mode="json") for hypothesis in attempt.hypotheses],
     }
 

@@ -150,8 +150,11 @@ class FairQueue:
             self._drop_idle(now)
             if self.active >= self._policy.total:
                 return None
-        heads = [(self._due(tenant), tenant, head) for tenant in list(self._ready)
-                 if self._busy[tenant] < self._policy.per_tenant and (head := self._head(tenant)) is not None]
+        heads = [
+            (self._due(tenant), tenant, head)
+            for tenant in list(self._ready)
+            if self._busy[tenant] < self._policy.per_tenant and (head := self._head(tenant)) is not None
+        ]
         return min(heads)[2] if heads else None
 
     def _due(self, tenant: str) -> float:

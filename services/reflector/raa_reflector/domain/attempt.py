@@ -30,8 +30,10 @@ class Use(Part):
     tool: str = Field(description="tool name")
     argument: str = Field(description="the argument that names the file")
     file: str = Field(description="name of the file")
-    options: dict[str, Any] | None = Field(description="what the argument says beside the file, references bound; "
-                                                       "null: an output they refer to is not there")
+    options: dict[str, Any] | None = Field(
+        description="what the argument says beside the file, references bound; "
+        "null: an output they refer to is not there"
+    )
     rest: str = Field("", description="digest of the other arguments")
     informed_by: list[str] = Field(default_factory=list, description="steps whose outputs the options were taken from")
     outcome: Outcome = Field(description="how the step ended")
@@ -105,8 +107,16 @@ class Attempt(Part):
         return self.allowed_tools is None or tool in self.allowed_tools
 
 
-def gather(number: int, plan: Plan, sources: list[Source], ran: Ran, *, check: str | None = None,
-           allowed_tools: list[str] | None = None, fetched: dict[str, Any] | None = None) -> Attempt:
+def gather(
+    number: int,
+    plan: Plan,
+    sources: list[Source],
+    ran: Ran,
+    *,
+    check: str | None = None,
+    allowed_tools: list[str] | None = None,
+    fetched: dict[str, Any] | None = None,
+) -> Attempt:
     """Fold a plan and the end of its run into an attempt.
 
     Args:
@@ -131,14 +141,18 @@ def gather(number: int, plan: Plan, sources: list[Source], ran: Ran, *, check: s
         failures=_failures(ran),
         profiles=[column for use in uses for column in _profiled(use, outputs.get(use.step))],
         report=evaluate(parse_check(check), fetched.get(RESULT, ran.result), outputs, ran.artifacts)
-        if check is not None and ran.status == "succeeded" else None,
+        if check is not None and ran.status == "succeeded"
+        else None,
     )
 
 
 def outputs_of(ran: Ran) -> dict[str, Any]:
     """Collect the outputs that are at hand."""
-    return {record.definition.id: record.output for record in ran.records
-            if record.outcome == "succeeded" and record.output_ref is None}
+    return {
+        record.definition.id: record.output
+        for record in ran.records
+        if record.outcome == "succeeded" and record.output_ref is None
+    }
 
 
 def wanted_references(ran: Ran, check: str | None) -> dict[str, str]:
@@ -150,8 +164,11 @@ def wanted_references(ran: Ran, check: str | None) -> dict[str, str]:
             wanted.add(record.definition.id)
         for _, held in _file_arguments(record.definition.args):
             wanted |= {reference.step for reference in references(held)}
-    found = {record.definition.id: record.output_ref for record in ran.records
-             if record.output_ref is not None and record.outcome == "succeeded" and record.definition.id in wanted}
+    found = {
+        record.definition.id: record.output_ref
+        for record in ran.records
+        if record.output_ref is not None and record.outcome == "succeeded" and record.definition.id in wanted
+    }
     if parsed is not None and parsed.looks_at_result() and ran.result_ref is not None:
         found[RESULT] = ran.result_ref
     return found
@@ -162,11 +179,16 @@ def _use(record: StepRecord, outputs: dict[str, Any]) -> Use | None:
     for name, held in _file_arguments(step.args):
         template = {key: item for key, item in held.items() if key != "file"}
         return Use(
-            step=step.id, tool=step.tool, argument=name, file=held["file"],
+            step=step.id,
+            tool=step.tool,
+            argument=name,
+            file=held["file"],
             options=_bound(template, outputs),
             rest=digest({key: item for key, item in step.args.items() if key != name}),
             informed_by=sorted({reference.step for reference in references(template)}),
-            outcome=record.outcome, error=record.error)
+            outcome=record.outcome,
+            error=record.error,
+        )
     return None
 
 
@@ -206,9 +228,14 @@ def _profiled(use: Use, output: Any) -> Iterator[ProfiledColumn]:
             continue
         distinct, suspects = entry.get("distinct"), entry.get("suspects")
         yield ProfiledColumn(
-            file=use.file, column=entry["name"], step=use.step, low=entry.get("min"), high=entry.get("max"),
+            file=use.file,
+            column=entry["name"],
+            step=use.step,
+            low=entry.get("min"),
+            high=entry.get("max"),
             distinct=distinct if isinstance(distinct, int) else None,
-            suspects=suspects if isinstance(suspects, list) else [])
+            suspects=suspects if isinstance(suspects, list) else [],
+        )
 
 
 def _words(error: ErrorInfo | None) -> tuple[str, str]:

@@ -92,8 +92,14 @@ def planned_from_run(plan_version: int, attempt: int, ran: Ran) -> Planned | Non
 
 def ran_from(event: StepDone) -> Ran:
     """Keep of a terminal step.done what judging needs."""
-    return Ran(status=event.run_status, records=event.manifest or [], result=event.result,
-               result_ref=event.result_ref, error=event.error, artifacts=event.artifacts)
+    return Ran(
+        status=event.run_status,
+        records=event.manifest or [],
+        result=event.result,
+        result_ref=event.result_ref,
+        error=event.error,
+        artifacts=event.artifacts,
+    )
 
 
 def _slim(plan: Plan) -> Plan:

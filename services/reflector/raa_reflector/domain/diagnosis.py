@@ -10,8 +10,19 @@ from raa_schemas.check import failed_path
 from raa_schemas.reflection import CheckReport, Hypothesis
 
 # No plan can do anything about these: the reason lies in the file, in a person's decision or in raa itself.
-FINAL_CODES = frozenset({"empty_file", "claim_gone", "grant_denied", "approval_denied", "approval_expired", "internal",
-                         "outcome_unknown", "budget_exhausted", "deadline_exceeded"})
+FINAL_CODES = frozenset(
+    {
+        "empty_file",
+        "claim_gone",
+        "grant_denied",
+        "approval_denied",
+        "approval_expired",
+        "internal",
+        "outcome_unknown",
+        "budget_exhausted",
+        "deadline_exceeded",
+    }
+)
 _SIDES = {">=": "below", ">": "below", "<=": "above", "<": "above"}
 
 
@@ -91,8 +102,9 @@ def error_options(attempt: Attempt, use: Use) -> dict[str, Any]:
     source = attempt.source(use.file)
     known = (use.options or {}).get("read")
     details = {"count": values_told(use.error.message)} | use.error.details
-    options = read_options(details, known if isinstance(known, dict) else {},
-                           source.delimiter if source is not None else None)
+    options = read_options(
+        details, known if isinstance(known, dict) else {}, source.delimiter if source is not None else None
+    )
     return {"read": options} if options else {}
 
 
@@ -100,15 +112,25 @@ def _from_error(attempt: Attempt, failure: Failure) -> list[Hypothesis]:
     use = attempt.use_of(failure.step)
     if use is None or failure.error is None:
         return []
-    because = {"step": attempt.cite(failure.step), "code": failure.error.code,
-               "column": failure.error.details.get("column")}
+    because = {
+        "step": attempt.cite(failure.step),
+        "code": failure.error.code,
+        "column": failure.error.details.get("column"),
+    }
     if patch := error_options(attempt, use):
         return [_adjust(use, _outspoken(patch, failure.error.details), because)]
     near = failure.error.details.get("near")
     if failure.error.code == "unknown_column" and isinstance(near, list) and near and isinstance(near[0], str):
         # A merge patch cannot rename an entry of a list: the nearest name goes to the next plan as a column.
-        return [Hypothesis(kind="adjust_arguments", tool=use.tool, file=use.file, columns=[near[0]],
-                           because=because | {"near": near})]
+        return [
+            Hypothesis(
+                kind="adjust_arguments",
+                tool=use.tool,
+                file=use.file,
+                columns=[near[0]],
+                because=because | {"near": near},
+            )
+        ]
     return []
 
 
@@ -120,8 +142,9 @@ def _outspoken(patch: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]
 
 
 def _adjust(use: Use, patch: dict[str, Any], because: dict[str, Any]) -> Hypothesis:
-    return Hypothesis(kind="adjust_arguments", tool=use.tool, file=use.file,
-                      then={"args": {use.argument: patch}}, because=because)
+    return Hypothesis(
+        kind="adjust_arguments", tool=use.tool, file=use.file, then={"args": {use.argument: patch}}, because=because
+    )
 
 
 def _suspicions(attempt: Attempt, report: CheckReport) -> list[Suspicion]:
@@ -133,8 +156,9 @@ def _suspicions(attempt: Attempt, report: CheckReport) -> list[Suspicion]:
     return [Suspicion(use, columns) for use, columns in found if use is not None]
 
 
-def _suspect(attempt: Attempt, report: CheckReport, suspicion: Suspicion,
-             seen: list[ProfiledColumn]) -> tuple[Hypothesis | None, str]:
+def _suspect(
+    attempt: Attempt, report: CheckReport, suspicion: Suspicion, seen: list[ProfiledColumn]
+) -> tuple[Hypothesis | None, str]:
     """Decide on one file: look at its values, leave suspects out, or believe them."""
     use, columns = suspicion
     because = {"check": report.check, "actual": (report.failed_atom or {}).get("actual")}
@@ -162,7 +186,8 @@ def _believed(report: CheckReport, looked: list[ProfiledColumn]) -> str:
     return "; ".join(
         f"values {where} in {name} are spread over {column.distinct} distinct values, {column.low} to {column.high}, "
         "none of them apart; they look real"
-        for name, column in newest.items())
+        for name, column in newest.items()
+    )
 
 
 def _left_out(use: Use) -> list[Any]:
@@ -191,8 +216,11 @@ def _came_back(history: list[Attempt], failure: Failure) -> bool:
 
 
 def _same_check(report: CheckReport, earlier: CheckReport | None) -> bool:
-    return earlier is not None and not earlier.value and (report.reason, report.failed_atom) == (
-        earlier.reason, earlier.failed_atom)
+    return (
+        earlier is not None
+        and not earlier.value
+        and (report.reason, report.failed_atom) == (earlier.reason, earlier.failed_atom)
+    )
 
 
 def _told(failure: Failure) -> str:

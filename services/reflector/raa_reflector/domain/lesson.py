@@ -39,8 +39,12 @@ def _from_errors(task_id: str, history: list[Attempt], attempt: Attempt) -> list
         if error is None or error.retryable:
             continue  # it may have gone away by itself
         change = _minimal(failed, use, error_options(earlier, failed))
-        evidence = Evidence(failed=[earlier.cite(failed.step)], fixed=_fixed(attempt, use), task_id=task_id,
-                            because={"code": error.code, "column": error.details.get("column")})
+        evidence = Evidence(
+            failed=[earlier.cite(failed.step)],
+            fixed=_fixed(attempt, use),
+            task_id=task_id,
+            because={"code": error.code, "column": error.details.get("column")},
+        )
         lessons.append(_lesson(attempt, use, change, evidence))
     return [lesson for lesson in lessons if lesson is not None]
 
@@ -58,9 +62,12 @@ def _from_check(task_id: str, history: list[Attempt], attempt: Attempt) -> list[
         after = _counterpart(attempt, before) if before is not None else None
         if before is None or after is None or before.rest != after.rest:
             continue  # a filter or another aggregate may have made the check hold
-        evidence = Evidence(failed=[earlier.cite(before.step)], fixed=_fixed(attempt, after), task_id=task_id,
-                            because={"check": earlier.report.check,
-                                     "actual": (earlier.report.failed_atom or {}).get("actual")})
+        evidence = Evidence(
+            failed=[earlier.cite(before.step)],
+            fixed=_fixed(attempt, after),
+            task_id=task_id,
+            because={"check": earlier.report.check, "actual": (earlier.report.failed_atom or {}).get("actual")},
+        )
         lessons.append(_lesson(attempt, after, _changed(before, after), evidence))
     return [lesson for lesson in lessons if lesson is not None]
 
@@ -93,8 +100,9 @@ def _changed(before: Use, after: Use) -> dict[str, Any]:
 
 
 def _without_nulls(patch: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: _without_nulls(item) if isinstance(item, dict) else item
-            for key, item in patch.items() if item is not None}
+    kept = {
+        key: _without_nulls(item) if isinstance(item, dict) else item for key, item in patch.items() if item is not None
+    }
     return {key: item for key, item in kept.items() if item != {}}
 
 
@@ -143,8 +151,10 @@ def _lesson_id(scope: Scope, source: Source, then: dict[str, Any]) -> str:
 
 
 def _joined(one: Lesson, other: Lesson) -> Lesson:
-    evidence = one.evidence.model_copy(update={
-        "failed": list(dict.fromkeys([*one.evidence.failed, *other.evidence.failed])),
-        "fixed": list(dict.fromkeys([*one.evidence.fixed, *other.evidence.fixed])),
-    })
+    evidence = one.evidence.model_copy(
+        update={
+            "failed": list(dict.fromkeys([*one.evidence.failed, *other.evidence.failed])),
+            "fixed": list(dict.fromkeys([*one.evidence.fixed, *other.evidence.fixed])),
+        }
+    )
     return one.model_copy(update={"evidence": evidence})

@@ -11,8 +11,15 @@ from raa_schemas.reflection import Episode, Label, ReflectionDone
 PARTIAL_CONFIDENCE: Final = 0.5
 
 
-def reflection(task_id: str, planned: Planned, attempt: Attempt, judgement: Judgement, *, partial: bool,
-               memory: Literal["on", "off"]) -> ReflectionDone:
+def reflection(
+    task_id: str,
+    planned: Planned,
+    attempt: Attempt,
+    judgement: Judgement,
+    *,
+    partial: bool,
+    memory: Literal["on", "off"],
+) -> ReflectionDone:
     """Compose the event of a judged attempt."""
     label = judgement.label
     if partial:
@@ -40,7 +47,7 @@ def unjudgeable(task_id: str, plan_version: int, attempt: int, ran: Ran) -> Refl
         plan_version=plan_version,
         verdict="give_up",
         reason="neither task.created nor plan.ready of this run arrived, so its result cannot be judged; see the "
-               "dead letters of the reflector and submit the task again",
+        "dead letters of the reflector and submit the task again",
         label=Label(value=0, source="unchecked", confidence=0),
         checked=False,
         partial_evidence=True,

@@ -13,8 +13,32 @@ _NUMBER_SHAPE = re.compile(r"[+-]?[.,]?9([.,' ]9)*")
 _GROUPED = re.compile(r"[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d+)?")
 _TOLD = re.compile(r"\bof (\d{1,18}) values\b")
 _THOUSANDS = (None, ",", ".", "'", " ")
-_MISSING_MARKS = {"na", "n/a", "#n/a", "n.a.", "n.a", "nan", "nd", "n.d.", "null", "nil", "none", "missing", "unknown",
-                  "-", "--", "---", "?", ".", "..", "...", "*", "x", "\u2013", "\u2014"}
+_MISSING_MARKS = {
+    "na",
+    "n/a",
+    "#n/a",
+    "n.a.",
+    "n.a",
+    "nan",
+    "nd",
+    "n.d.",
+    "null",
+    "nil",
+    "none",
+    "missing",
+    "unknown",
+    "-",
+    "--",
+    "---",
+    "?",
+    ".",
+    "..",
+    "...",
+    "*",
+    "x",
+    "\u2013",
+    "\u2014",
+}
 
 
 class Shape(NamedTuple):
@@ -61,8 +85,10 @@ def read_options(details: dict[str, Any], known: dict[str, Any], delimiter: str 
 
 def is_ambiguous(details: dict[str, Any]) -> bool:
     """Say whether some shape could be decimals as well as groups of three digits, as 1,234 can."""
-    return any(shape.grouped == shape.cells and len(re.sub(r"[+9-]", "", shape.text)) == 1
-               for shape in _shapes(details.get("shapes")))
+    return any(
+        shape.grouped == shape.cells and len(re.sub(r"[+9-]", "", shape.text)) == 1
+        for shape in _shapes(details.get("shapes"))
+    )
 
 
 def values_told(message: str) -> int | None:
@@ -77,14 +103,22 @@ def _shapes(shapes: Any) -> Iterator[Shape]:
             continue
         count, grouped = entry.get("count"), entry.get("grouped", 0)
         example = str(entry.get("example", ""))
-        yield Shape(re.sub(r"9+", "9", entry["shape"]), count if isinstance(count, int) else 1, example,
-                    grouped if isinstance(grouped, int) else int(bool(_GROUPED.fullmatch(example))))
+        yield Shape(
+            re.sub(r"9+", "9", entry["shape"]),
+            count if isinstance(count, int) else 1,
+            example,
+            grouped if isinstance(grouped, int) else int(bool(_GROUPED.fullmatch(example))),
+        )
 
 
 def _best(numbers: list[Shape], current: Spelling, delimiter: str | None) -> Spelling:
     """Choose the spelling that explains most cells; of equals the one nearest to the current, then a likely one."""
-    candidates = [Spelling(decimal, thousands) for decimal in (".", ",")
-                  for thousands in dict.fromkeys([*_THOUSANDS, current.thousands]) if thousands != decimal]
+    candidates = [
+        Spelling(decimal, thousands)
+        for decimal in (".", ",")
+        for thousands in dict.fromkeys([*_THOUSANDS, current.thousands])
+        if thousands != decimal
+    ]
     prefers_groups = delimiter == ","  # a comma inside a field of a comma-separated file was quoted: a group
 
     def merit(spelling: Spelling) -> tuple[int, int, bool]:

@@ -60,9 +60,13 @@ def _columns(step: Step, pointer: str) -> list[str]:
     name = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
     named = [entry for entry in entries if name in {entry.get("as"), _default_name(entry)}]
     chosen = named or entries
-    return list(dict.fromkeys(
-        entry["column"] for entry in chosen
-        if entry.get("fn") in _BOUNDED_BY_VALUES and isinstance(entry.get("column"), str)))
+    return list(
+        dict.fromkeys(
+            entry["column"]
+            for entry in chosen
+            if entry.get("fn") in _BOUNDED_BY_VALUES and isinstance(entry.get("column"), str)
+        )
+    )
 
 
 def _default_name(entry: dict[str, Any]) -> str:

@@ -47,8 +47,12 @@ class FileApproverKeys:
         try:
             keys = _KEYS.validate_json(file.read_bytes())
         except (OSError, ValidationError) as problem:
-            self._log.warning("approver_keys_unreadable", file=str(file), reason=str(problem)[:300],
-                              hint='write {"key_id": "…", "public_key": "<base64>"} or a list of these')
+            self._log.warning(
+                "approver_keys_unreadable",
+                file=str(file),
+                reason=str(problem)[:300],
+                hint='write {"key_id": "…", "public_key": "<base64>"} or a list of these',
+            )
             return {}
         return {key.key_id: key.public_key for key in (keys if isinstance(keys, list) else [keys])}
 

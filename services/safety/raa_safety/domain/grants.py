@@ -26,8 +26,16 @@ class Terms:
 
     def grant(self, step: str, tool: str, args_hash: str, covers: Literal["template", "bound"]) -> Grant:
         """Sign one grant; `args_hash` is the digest of what it covers."""
-        grant = Grant(step=step, tool=tool, args_hash=args_hash, covers=covers, policy_version=self.policy.version,
-                      expires_at=self.expires_at, key_id=self.signer.key_id, signature="")
+        grant = Grant(
+            step=step,
+            tool=tool,
+            args_hash=args_hash,
+            covers=covers,
+            policy_version=self.policy.version,
+            expires_at=self.expires_at,
+            key_id=self.signer.key_id,
+            signature="",
+        )
         content = grant.signed_content(self.deployment, self.tenant, self.task, self.plan_version)
         return grant.model_copy(update={"signature": self.signer.sign(canonical_bytes(content))})
 

@@ -43,8 +43,9 @@ class Policy(BaseModel):
     @cached_property
     def version(self) -> str:
         """Digest of the rules; grants cite it."""
-        rules = {name: sorted(value) if isinstance(value, frozenset) else value
-                 for name, value in self.model_dump().items()}
+        rules = {
+            name: sorted(value) if isinstance(value, frozenset) else value for name, value in self.model_dump().items()
+        }
         return digest(rules)
 
 

@@ -68,7 +68,7 @@ class SafetyTask(State):
 
     def refuse(self, refusal: Refusal) -> None:
         """Keep the newest refused answers."""
-        self.refused = [*self.refused[1 - REFUSALS_KEPT:], refusal]
+        self.refused = [*self.refused[1 - REFUSALS_KEPT :], refusal]
 
     def end(self) -> None:
         """Forget what no longer matters once the task is over."""

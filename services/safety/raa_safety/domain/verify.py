@@ -46,8 +46,11 @@ def _findings(plan: Plan, limits: Limits, tools: Tools, policy: Policy) -> Itera
 
 def _size(plan: Plan, limits: Limits) -> Iterator[Finding]:
     if len(plan.steps) > limits.max_steps:
-        yield Finding(code="too_many_steps", message=f"{len(plan.steps)} steps, the limit is {limits.max_steps}",
-                      hint="do more per step, or raise max_steps")
+        yield Finding(
+            code="too_many_steps",
+            message=f"{len(plan.steps)} steps, the limit is {limits.max_steps}",
+            hint="do more per step, or raise max_steps",
+        )
     if limits.budget_microusd is not None and limits.budget_microusd <= 0:
         yield Finding(code="budget_exhausted", message="nothing is left of the task's budget", hint="raise budget_usd")
 
@@ -56,8 +59,13 @@ def _unique_ids(plan: Plan) -> Iterator[Finding]:
     seen: set[str] = set()
     for step in plan.steps:
         if step.id in seen:
-            yield Finding(code="duplicate_step", message=f"two steps are called {step.id!r}", step=step.id, field="/id",
-                          hint="give each step its own id")
+            yield Finding(
+                code="duplicate_step",
+                message=f"two steps are called {step.id!r}",
+                step=step.id,
+                field="/id",
+                hint="give each step its own id",
+            )
         seen.add(step.id)
 
 
@@ -75,14 +83,29 @@ def _unusable(value: Any, depth: int = 0) -> str | None:
 
 def _tool(step: Step, limits: Limits, tools: Tools, policy: Policy) -> Iterator[Finding]:
     if step.tool not in tools:
-        yield Finding(code="unknown_tool", message=f"there is no tool {step.tool!r}", step=step.id, field="/tool",
-                      hint=_near(step.tool, _allowed(tools, limits)))
+        yield Finding(
+            code="unknown_tool",
+            message=f"there is no tool {step.tool!r}",
+            step=step.id,
+            field="/tool",
+            hint=_near(step.tool, _allowed(tools, limits)),
+        )
     elif limits.allowed_tools is not None and step.tool not in limits.allowed_tools:
-        yield Finding(code="tool_not_allowed", message=f"this task may not use {step.tool!r}", step=step.id,
-                      field="/tool", hint=_near(step.tool, _allowed(tools, limits)))
+        yield Finding(
+            code="tool_not_allowed",
+            message=f"this task may not use {step.tool!r}",
+            step=step.id,
+            field="/tool",
+            hint=_near(step.tool, _allowed(tools, limits)),
+        )
     elif policy.judge(tools[step.tool]) == "deny":
-        yield Finding(code="tool_denied", message=f"the policy of this tenant denies {step.tool!r}", step=step.id,
-                      field="/tool", hint=_near(step.tool, _allowed(tools, limits)))
+        yield Finding(
+            code="tool_denied",
+            message=f"the policy of this tenant denies {step.tool!r}",
+            step=step.id,
+            field="/tool",
+            hint=_near(step.tool, _allowed(tools, limits)),
+        )
 
 
 def _allowed(tools: Tools, limits: Limits) -> list[str]:
@@ -103,23 +126,43 @@ def _step_references(step: Step, referenced: list[Reference], known: set[str]) -
         yield from _reference(reference, known, step.id, "/args")
     for other in step.after:
         if other not in known:
-            yield Finding(code="bad_reference", message=f"`after` names {other[:80]!r}, which is no step", step=step.id,
-                          field="/after", hint=_near(other[:80], sorted(known)))
+            yield Finding(
+                code="bad_reference",
+                message=f"`after` names {other[:80]!r}, which is no step",
+                step=step.id,
+                field="/after",
+                hint=_near(other[:80], sorted(known)),
+            )
 
 
 def _reference(reference: Reference, known: set[str], step: str | None, field: str) -> Iterator[Finding]:
     if reference.step not in known:
-        yield Finding(code="bad_reference", message=f"a reference names {reference.step[:80]!r}, which is no step",
-                      step=step, field=field, hint=_near(reference.step[:80], sorted(known)))
+        yield Finding(
+            code="bad_reference",
+            message=f"a reference names {reference.step[:80]!r}, which is no step",
+            step=step,
+            field=field,
+            hint=_near(reference.step[:80], sorted(known)),
+        )
     if reference.path and not reference.path.startswith("/"):
-        yield Finding(code="bad_reference", message=f"{reference.path[:80]!r} is no JSON pointer", step=step,
-                      field=field, hint=f"write {'/' + reference.path[:80].replace('.', '/')!r}")
+        yield Finding(
+            code="bad_reference",
+            message=f"{reference.path[:80]!r} is no JSON pointer",
+            step=step,
+            field=field,
+            hint=f"write {'/' + reference.path[:80].replace('.', '/')!r}",
+        )
 
 
 def _arguments(step: Step, tool: ToolSpec) -> Iterator[Finding]:
     for problem in check_argument(tool.arguments, step.args):
-        yield Finding(code="bad_arguments", message=f"{problem.at or '/'}: {problem.message}", step=step.id,
-                      field=f"/args{problem.at}", hint=problem.hint)
+        yield Finding(
+            code="bad_arguments",
+            message=f"{problem.at or '/'}: {problem.message}",
+            step=step.id,
+            field=f"/args{problem.at}",
+            hint=problem.hint,
+        )
 
 
 def _acyclic(graph: dict[str, set[str]]) -> Iterator[Finding]:
@@ -127,8 +170,12 @@ def _acyclic(graph: dict[str, set[str]]) -> Iterator[Finding]:
         TopologicalSorter(graph).prepare()
     except CycleError as cycle:
         path = list(reversed(cycle.args[1]))
-        yield Finding(code="cycle", message=f"these steps wait for each other: {' → '.join(path)}", step=path[0],
-                      hint="remove one of these references or `after` entries")
+        yield Finding(
+            code="cycle",
+            message=f"these steps wait for each other: {' → '.join(path)}",
+            step=path[0],
+            hint="remove one of these references or `after` entries",
+        )
 
 
 def _result(plan: Plan, known: set[str]) -> Iterator[Finding]:
