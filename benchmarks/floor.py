@@ -1,6 +1,5 @@
 """CPU per task of the runtime alone: four services that only decide, state and outbox on, embedded bus and SQLite."""
 
-import asyncio
 import tempfile
 from contextlib import AsyncExitStack
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Any
 
 from benchmarks.measure import clocked, report, resident_mb
 from raa_runtime.dispatch import On
+from raa_runtime.main import run_loop, settle_memory
 from raa_runtime.platform import open_platform
 from raa_runtime.service import Service, topic_specs
 from raa_runtime.settings import ServiceSettings
@@ -77,6 +77,7 @@ async def main() -> None:
             await send(platform.bus, "warm", WARM_UP)
             await wait_for(platform.bus, WARM_UP)
             figures: dict[str, Any] = {}
+            settle_memory()
             with clocked(figures, "task", TASKS):
                 await send(platform.bus, "task", TASKS)
                 await wait_for(platform.bus, WARM_UP + TASKS)
@@ -98,4 +99,4 @@ async def send(bus: Any, prefix: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run_loop(main())

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.measure import clocked, percentile, report, resident_mb
 from raa_cli.stack import Stack
+from raa_runtime.main import run_loop, settle_memory
 from raa_runtime.scope import TenantScope
 from raa_runtime.telemetry import configure_logging
 from raa_runtime.testing import message_of
@@ -80,6 +81,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with Stack(Path(folder), environment={}) as stack:
             await stack.ready()
+            settle_memory()
             watcher = Watcher(stack.bus)
             following = asyncio.create_task(watcher.run())
             content = WINE.read_bytes()
@@ -121,4 +123,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run_loop(main())

@@ -74,6 +74,9 @@ class RedisKeyValue:
         await _finished(self._client.ping())
 
 
+_NO_NUMBER = "not an integer"
+
+
 async def _finished(command: Awaitable[Any]) -> Any:
     """Run a command to its end even when the caller is cancelled.
 
@@ -87,8 +90,10 @@ async def _finished(command: Awaitable[Any]) -> Any:
             return await asyncio.shield(task)
     except (AuthenticationError, NoPermissionError) as problem:
         raise Misconfigured(f"Redis refuses: {problem}; set user and password in RAA_REDIS_URL") from None
-    except ResponseError:
-        raise
+    except ResponseError as problem:
+        if _NO_NUMBER in str(problem):
+            raise
+        raise DependencyUnavailable(f"Redis refuses: {problem}") from None
     except (RedisError, OSError, TimeoutError) as problem:
         raise DependencyUnavailable(f"Redis does not answer: {type(problem).__name__} {problem}") from None
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pydantic import BaseModel, ValidationError
 
 from raa_router.domain.chat import Answer
-from raa_runtime.errors import TransientError
+from raa_runtime.errors import RaaError
 from raa_runtime.kv import KeyValue
 from raa_runtime.scope import TenantScope
 from raa_runtime.telemetry import Logger
@@ -27,7 +27,7 @@ class KeyValueAnswers:
         try:
             kept = await self._cache.get(scope, key)
             cached = _Cached.model_validate_json(kept) if kept else None
-        except (TransientError, ValidationError) as problem:
+        except (RaaError, ValidationError) as problem:
             self._log.warning("answer_cache_skipped", tenant=scope.tenant, reason=str(problem))
             return None
         return cached.answer if cached and cached.digest == digest else None
@@ -37,5 +37,5 @@ class KeyValueAnswers:
         try:
             await self._cache.put(scope, key, _Cached(digest=digest, answer=answer).model_dump_json().encode(),
                                   self._ttl)  # fmt: skip
-        except TransientError as problem:
+        except RaaError as problem:
             self._log.warning("answer_cache_skipped", tenant=scope.tenant, reason=str(problem))
