@@ -125,6 +125,7 @@ class HttpServer:
             timeout_graceful_shutdown=2,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             server_header=False,
+            proxy_headers=False,  # nobody in front of us speaks for a client
             date_header=False,
             limit_concurrency=MOST_CONNECTIONS,
         )
