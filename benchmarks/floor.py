@@ -10,11 +10,12 @@ from benchmarks.measure import clocked, report, resident_mb
 from raa_runtime.dispatch import On
 from raa_runtime.main import run_loop, settle_memory
 from raa_runtime.platform import open_platform
-from raa_runtime.service import Service, topic_specs
+from raa_runtime.service import Service
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.aggregate import State
 from raa_runtime.state.codec import Kind
 from raa_runtime.testing import message_of
+from raa_runtime.topics import topic_specs
 from raa_runtime.unit import Received, Unit
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.event import Event

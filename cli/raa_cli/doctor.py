@@ -16,8 +16,8 @@ from raa_cli.web import ask
 from raa_client.connect import open_bus
 from raa_runtime.errors import RaaError
 from raa_runtime.platform import open_store
-from raa_runtime.service import topic_specs
 from raa_runtime.settings import ServiceSettings
+from raa_runtime.topics import topic_specs
 from raa_schemas.topics import TOPICS
 
 LOW_DISK_BYTES: Final = 1024**3

@@ -9,7 +9,7 @@ from raa_cli.timeline import line_of
 from raa_client.observed import Observed, observe
 from raa_client.observed import reading as reading_topics
 from raa_runtime.bus.port import Record
-from raa_runtime.service import topic_specs
+from raa_runtime.topics import topic_specs
 from raa_schemas.ids import owned
 from raa_schemas.topics import TOPICS
 

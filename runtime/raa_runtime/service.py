@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from raa_runtime.activities import Activities, Run
-from raa_runtime.bus.port import TopicPartition, TopicSpec
+from raa_runtime.bus.port import TopicPartition
 from raa_runtime.consumer import Consumer
 from raa_runtime.dispatch import Dispatcher, On, Rejection
 from raa_runtime.errors import DependencyUnavailable, TransientError
@@ -19,19 +18,20 @@ from raa_runtime.intake import Intake
 from raa_runtime.lanes import Lanes
 from raa_runtime.liveness import Liveness
 from raa_runtime.platform import Platform
-from raa_runtime.scope import TenantScope, scope_of
+from raa_runtime.scope import scope_of
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.aggregate import Aggregate, S
 from raa_runtime.state.codec import Kind, decode
-from raa_runtime.state.port import Document, DocumentStore
+from raa_runtime.state.reader import AggregateReader
 from raa_runtime.telemetry import Metrics
+from raa_runtime.topics import topic_specs
 from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import Address, UnitOfWork
 from raa_runtime.wakes import CompletedHandler, Poller, TimerHandler
 from raa_runtime.watchdog import LOOK_SECONDS, Watchdog
 from raa_schemas.ids import owned
 from raa_schemas.tenants import IntakePolicy
-from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES, SERVICES, TOPICS, dead_letter_topic, topic_of
+from raa_schemas.topics import topic_of
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -62,35 +62,6 @@ class Timer:
     name: str
     kind: Kind[Any]
     handler: TimerHandler
-
-
-class AggregateReader:
-    """Read a service's own aggregates, one tenant at a time."""
-
-    def __init__(self, store: DocumentStore, kind: Kind[S]) -> None:
-        self._store, self._kind = store, kind
-
-    async def find(self, scope: TenantScope, aggregate: str) -> Aggregate[Any] | None:
-        """Load one, None if there is none; raises NewerState for one that only a newer release can read."""
-        document = await self._store.find(scope, self._kind.name, aggregate)
-        found = decode(self._kind, document) if document else None
-        if found and found.unreadable:
-            raise found.unreadable
-        return found
-
-    async def newest(self, scope: TenantScope, mark: str, limit: int) -> list[Aggregate[Any]]:
-        """Load those with the highest values of a mark, without those this release cannot read."""
-        return self._readable(await self._store.newest(scope, self._kind.name, mark, limit))
-
-    async def scan(
-        self, scope: TenantScope, mark: str, since: float | str | None = None, limit: int = 100_000
-    ) -> list[Aggregate[Any]]:
-        """Load those with a mark, ascending, above `since` if given, without those this release cannot read."""
-        return self._readable(await self._store.scan(scope, self._kind.name, mark, since, limit))
-
-    def _readable(self, documents: Sequence[Document]) -> list[Aggregate[Any]]:
-        found = (decode(self._kind, document) for document in documents)
-        return [aggregate for aggregate in found if not aggregate.unreadable]
 
 
 class Service:
@@ -435,32 +406,4 @@ def _reached(
     return all(committed.get(place, 0) >= end for place, end in ends.items() if place in held)
 
 
-def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
-    """List every topic of a deployment as it should be created."""
-    partitions, replication = settings.kafka_partitions, settings.kafka_replication
-    specs = [
-        TopicSpec(
-            owned(settings.deployment, topic.name),
-            partitions,
-            replication,
-            topic.retention,
-            topic.compacted,
-            MAX_MESSAGE_BYTES,
-        )
-        for topic in TOPICS.values()
-    ]
-    specs += [
-        TopicSpec(
-            owned(settings.deployment, dead_letter_topic(group)),
-            1,
-            replication,
-            timedelta(days=30),
-            compacted=False,
-            max_message_bytes=MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES,
-        )
-        for group in SERVICES
-    ]
-    return specs
-
-
-__all__ = ["AggregateReader", "Does", "On", "Service", "Timer", "topic_specs"]
+__all__ = ["Does", "On", "Service", "Timer"]

@@ -9,9 +9,9 @@ import pytest
 from raa_client.client import Client
 from raa_client.connect import connect
 from raa_client.following import Following
-from raa_runtime.service import topic_specs
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.testing import message_of
+from raa_runtime.topics import topic_specs
 from tests.unit.client.told import recovery
 
 pytestmark = pytest.mark.anyio

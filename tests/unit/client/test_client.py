@@ -19,9 +19,9 @@ from raa_runtime.blobs import open_blobs
 from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.errors import DeadlineExceeded
-from raa_runtime.service import topic_specs
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.testing import message_of
+from raa_runtime.topics import topic_specs
 from raa_schemas.approval import ApprovalRequested
 from raa_schemas.artifact import Artifact
 from raa_schemas.canonical import canonical_bytes

@@ -17,11 +17,12 @@ from raa_runtime.clock import SystemClock
 from raa_runtime.dispatch import On
 from raa_runtime.errors import TransientError
 from raa_runtime.kv import InProcessKeyValue
-from raa_runtime.service import Does, Service, Timer, topic_specs
+from raa_runtime.service import Does, Service, Timer
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.aggregate import State
 from raa_runtime.state.codec import Kind
 from raa_runtime.state.sqlite import SqliteStore
+from raa_runtime.topics import topic_specs
 from raa_runtime.unit import Completed, Received, Unit
 from raa_schemas.plan import PlanRejected
 from raa_schemas.task import TaskCreated, TaskDone, TaskStatus

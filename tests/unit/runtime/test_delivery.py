@@ -9,8 +9,8 @@ import pytest
 from raa_runtime.bus.port import Message
 from raa_runtime.errors import PublishRefused
 from raa_runtime.scope import TenantScope
-from raa_runtime.service import topic_specs
 from raa_runtime.testing import message_of
+from raa_runtime.topics import topic_specs
 from raa_schemas.ids import TenantId
 from raa_schemas.plan import PlanRejected
 from raa_schemas.task import TaskCreated

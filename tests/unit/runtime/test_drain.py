@@ -9,7 +9,7 @@ import pytest
 
 from raa_runtime.bus.port import Record, TopicPartition, UndecodableBatch
 from raa_runtime.errors import DependencyUnavailable
-from raa_runtime.service import topic_specs
+from raa_runtime.topics import topic_specs
 from tests.unit.runtime.floor import Floor, until
 from tests.unit.runtime.test_delivery import created, headers
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from raa_runtime.bus.embedded import EmbeddedBus
-from raa_runtime.service import topic_specs
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.testing import message_of
+from raa_runtime.topics import topic_specs
 from raa_schemas.task import TaskCreated
 
 

@@ -4,7 +4,7 @@ from typing import Final, cast
 
 from raa_planner.domain.task import REFLECTED_AT, Task
 from raa_runtime.scope import TenantScope
-from raa_runtime.service import AggregateReader
+from raa_runtime.state.reader import AggregateReader
 from raa_schemas.ids import TenantId, task_aggregate
 
 NEWEST_KEPT: Final = 3
