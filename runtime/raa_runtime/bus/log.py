@@ -48,7 +48,8 @@ class Log:
         ends = self._writer.execute("SELECT topic, part, next FROM ends").fetchall()
         found |= {TopicPartition(names[topic], part): end for topic, part, end in ends}
         offsets: dict[str, dict[TopicPartition, int]] = {}
-        for group, topic, part, following in self._writer.execute("SELECT grp, topic, part, next FROM offsets"):
+        stored = "SELECT grp, topic, part, next FROM offsets WHERE grp <> ''"  # an earlier ping may have died half way
+        for group, topic, part, following in self._writer.execute(stored):
             offsets.setdefault(group, {})[TopicPartition(names[topic], part)] = following
         self._ids = {name: number for number, name in names.items()}
         self.ends, self.offsets = found, offsets
@@ -173,9 +174,10 @@ class Log:
         return records
 
     def ping(self) -> None:
-        """Write something, so that a full disk shows."""
-        self._writer.execute("INSERT OR REPLACE INTO offsets VALUES ('', 0, 0, ?)", (int(time.time()),))
-        self._writer.execute("DELETE FROM offsets WHERE grp = ''")
+        """Write something, so that a full disk shows; all or nothing, as a crash in between would leave it behind."""
+        with self._transaction():
+            self._writer.execute("INSERT OR REPLACE INTO offsets VALUES ('', 0, 0, ?)", (int(time.time()),))
+            self._writer.execute("DELETE FROM offsets WHERE grp = ''")
 
     def close(self) -> None:
         """Close the file."""

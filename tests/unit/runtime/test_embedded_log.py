@@ -138,6 +138,27 @@ async def test_after_a_full_disk_the_bus_goes_on_with_nothing_lost_and_no_gap(tm
     await bus.stop()
 
 
+def test_a_process_that_dies_within_a_ping_leaves_a_log_that_opens(tmp_path: Path):
+    log = Log(tmp_path / "bus.sqlite")
+    log.create([spec("t")])
+    log.write([message("t", "a")], {"g": {TopicPartition("t", 0): 1}})
+    dead = sqlite3.connect(tmp_path / "bus.sqlite")
+    dead.execute("INSERT INTO offsets VALUES ('', 0, 0, 1)")  # what an earlier release left behind
+    dead.commit()
+    again = Log(tmp_path / "bus.sqlite")
+    assert again.offsets == {"g": {TopicPartition("t", 0): 1}}
+    again.ping()
+    assert dead.execute("SELECT count(*) FROM offsets").fetchone() == (1,)
+    again._writer.set_authorizer(lambda what, *_: sqlite3.SQLITE_DENY if what == sqlite3.SQLITE_DELETE else 0)
+    with pytest.raises(sqlite3.DatabaseError):
+        again.ping()
+    again._writer.set_authorizer(None)
+    assert dead.execute("SELECT count(*) FROM offsets WHERE grp = ''").fetchone() == (0,)
+    dead.close()
+    again.close()
+    log.close()
+
+
 async def test_offsets_that_could_not_be_stored_are_stored_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("raa_runtime.bus.embedded._RETRY_SECONDS", 0.01)
     bus = EmbeddedBus(tmp_path)
