@@ -18,8 +18,8 @@ from tests.network import forbid_network
 
 _MISSING = pytest.StashKey[dict[str, str]]()
 
-# The machine may be busy with a broker beside us: what a property holds is tested, not how fast it is checked. CI always
-# tries the same examples, so that a change fails for what it changed; everybody else's runs look for new ones.
+# The machine may be busy with a broker beside us: what a property holds is tested, not how fast it is checked. CI tries
+# the same examples each time, so that a change fails for what it changed; everybody else's runs look for new ones.
 _BUSY = [HealthCheck.too_slow]
 settings.register_profile("laptop", deadline=None, max_examples=50, suppress_health_check=_BUSY)
 settings.register_profile(
