@@ -242,6 +242,11 @@ def test_a_plan_equal_to_one_that_failed_ends_the_task():
     assert (way.error.code, way.done.attempts) == ("no_new_plan", 1)
 
 
+def test_a_failed_check_is_told_by_its_value():
+    way = Way().to_running(made=plan()).step().reflected("replan", check=failed_check(), checked=True).planned(plan())
+    assert way.error.message.endswith("the check 'result >= 0' does not hold: result is -34.2")
+
+
 def test_giving_up_says_why():
     way = Way().to_running().step().reflected("give_up", check=failed_check(), checked=True)
     assert (way.done.outcome, way.error.code, way.error.message) == ("failed", "gave_up", "because")
@@ -276,6 +281,12 @@ def test_a_run_beyond_the_budget_is_stopped():
     assert (way.done.outcome, way.error.code) == ("budget_exhausted", "budget_exhausted")
     assert way.done.cost_microusd == 1_001
     assert way.last(CancelRequested).requested_by == "planner"
+
+
+def test_a_plan_refused_because_nothing_is_left_of_the_budget_asks_for_no_other_plan():
+    way = Way().to_verifying(constraints=Constraints(budget_usd=Decimal(0))).rejected("budget_exhausted")
+    assert (way.done.outcome, way.error.code) == ("budget_exhausted", "budget_exhausted")
+    assert not way.aggregate.activities
 
 
 def test_a_run_that_ended_beyond_the_budget_is_still_judged():

@@ -123,6 +123,8 @@ def reject(task: Task, findings: list[Finding]) -> End | None:
     rejection = Rejection(plan=task.plan, findings=findings)
     if task.plan is not None:
         task.rejected_hashes.append(task.plan.content_hash())
+    if any(finding.code == "budget_exhausted" for finding in findings):
+        return End("budget_exhausted", budget_error(task))  # no other plan would cost less than nothing
     if task.asked.plan is not None:
         return End("failed", rejection_error(rejection))
     if not spend_try(task):

@@ -39,8 +39,13 @@ class Attempt(State):
         if self.failed_step is not None:
             return f"step {self.failed_step.step!r}: {self.failed_step.error.message}"
         if self.check is not None:
-            return f"the check {self.check.check!r} does not hold: {self.check.reason or self.check.failed_atom}"
+            return f"the check {self.check.check!r} does not hold: {self.check.reason or _actual(self.check)}"
         return "the reflector asked for another plan"
+
+
+def _actual(report: CheckReport) -> str:
+    atom = report.failed_atom or {}
+    return f"{atom.get('path') or 'its value'} is {atom.get('actual')}"
 
 
 class RunEnd(State):
