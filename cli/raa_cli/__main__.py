@@ -3,7 +3,7 @@
 import sys
 
 import typer
-from typer._click.exceptions import UsageError
+from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
 from raa_cli.commands import demo, doctor, lessons, models, stack, tasks, tools, topics
 
@@ -29,6 +29,9 @@ def main() -> None:
     """Run the command line; every failure is one line on standard error and an exit code other than 0."""
     try:
         code = cli(standalone_mode=False)
+    except NoArgsIsHelpError as problem:
+        sys.stderr.write(f"{problem.format_message()}\n")
+        code = USAGE
     except UsageError as problem:
         path = problem.ctx.command_path if problem.ctx else "raa"
         sys.stderr.write(f"{path}: {problem.format_message()} See `{path} --help`.\n")

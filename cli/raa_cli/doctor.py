@@ -21,7 +21,6 @@ from raa_runtime.topics import topic_specs
 from raa_schemas.topics import TOPICS
 
 LOW_DISK_BYTES: Final = 1024**3
-SOCKET_PATH_BYTES: Final = 100
 PING_SECONDS: Final = 3.0
 Health = Literal["ok", "note", "missing"]
 
@@ -88,13 +87,6 @@ def _disk(place: Place) -> Finding:
     free = shutil.disk_usage(there).free
     if not os.access(there, os.W_OK):
         return Finding("data folder", "missing", f"{there} cannot be written", "name another with --data or RAA_DATA")
-    if len(os.fsencode(place.data / "raa.sock")) > SOCKET_PATH_BYTES:
-        return Finding(
-            "data folder",
-            "missing",
-            f"{place.data} is too long a path for a local socket",
-            "name a shorter one with --data, for example a relative one",
-        )
     if free < LOW_DISK_BYTES:
         return Finding(
             "data folder",

@@ -30,7 +30,9 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-Data = Annotated[Path, typer.Option("--data", envvar="RAA_DATA", help="Folder that the stack keeps its data in.")]
+Data = Annotated[
+    Path, typer.Option("--data", envvar="RAA_DATA", file_okay=False, help="Folder that the stack keeps its data in.")
+]
 Bus = Annotated[BusName, typer.Option("--bus", envvar="RAA_BUS", help="embedded: in the data folder.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose tasks and lessons.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one per line.")]

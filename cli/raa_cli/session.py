@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +40,26 @@ class Place:
         """Read the settings; raises Misconfigured."""
         if not is_tenant_id(self.tenant):
             raise UsageProblem(f"{self.tenant!r} is no tenant; use up to 63 of a-z, 0-9, _ and -")
+        with self._told():
+            self.data.exists()
         return ServiceSettings.from_env(os.environ, data=self.data, bus=self.bus)
+
+    def prepare(self) -> None:
+        """Make the folder of an embedded bus before a stack starts on it; raises UsageProblem if it cannot be one."""
+        if self.settings().bus != "embedded":
+            return
+        with self._told():
+            self.data.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.data, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            message = f"--data {self.data} cannot hold a stack's data: {problem.strerror}; name another folder"
+            raise UsageProblem(message) from None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,13 @@ from raa_schemas.task import TaskCreated, TaskDone
 LAST_WORD_SECONDS: Final = 2.0
 """How long an interrupted run waits for the end of its task."""
 
+_OPTIONS: Final = {
+    "constraints.budget_usd": "--budget",
+    "constraints.deadline_seconds": "--deadline",
+    "constraints.max_attempts": "--attempts",
+    "task_id": "--task-id",
+}
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -83,9 +90,13 @@ def _plan(path: Path) -> Plan:
 
 def _told(problem: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'the value'}: {item['msg']}"
+        f"{_named('.'.join(map(str, item['loc'])))}: {item['msg']}"
         for item in problem.errors(include_url=False, include_input=False)[:5]
     )
+
+
+def _named(field: str) -> str:
+    return _OPTIONS.get(field, field) or "the value"
 
 
 async def _with_files(client: Client, wanted: Wanted, draft: TaskCreated) -> TaskCreated:
@@ -119,6 +130,7 @@ async def run(
     configure_logging(log_level)
     draft = wanted.draft()
     _files_exist(wanted.inputs)
+    place.prepare()
     overrides = stack_overrides(place.data, tools=tools, model=model)
     async with open_session(place, **overrides) as session:
         task = await _with_files(session.client, wanted, draft)

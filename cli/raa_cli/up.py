@@ -24,7 +24,7 @@ async def up(
     """Start, say so on standard output when all are ready, and drain on SIGTERM or SIGINT; gives the exit code."""
     begun = time.monotonic()
     configure_logging(log_level)
-    place.settings()
+    place.prepare()
     chosen = _chosen(services, place.bus)
     overrides = stack_overrides(place.data, tools=tools, model=model)
     async with _told_to_stop() as stop:

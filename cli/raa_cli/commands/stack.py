@@ -24,7 +24,7 @@ def up(
     log_level: LogLevel = Level.INFO,
     as_json: Json = False,
 ) -> None:
-    """Run the services until SIGTERM or Ctrl-C, then let running steps finish."""
+    """Run the services until SIGTERM or Ctrl-C. Steps nobody may repeat then finish; others go on at the next start."""
     from raa_cli import up
     from raa_cli.execute import execute
     from raa_cli.session import Place

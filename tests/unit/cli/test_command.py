@@ -83,7 +83,12 @@ def stack(data_folder: Path) -> Iterator[subprocess.Popen[str]]:
         (["run", "x", "--input", "nowhere.csv"], "there is no file nowhere.csv"),
         (["run", "x", "--plan", "nowhere.json"], "cannot be read"),
         (["run", " "], "say in words what is wanted"),
-        (["run", "x", "--budget", "much"], "budget_usd"),
+        (["run", "x", "--budget", "much"], "--budget: "),
+        (["run", "x", "--attempts", "0"], "--attempts: "),
+        (["run", "x", "--data", __file__], "is a file"),
+        (["run", "x", "--data", "/dev/null/d"], "name another folder"),
+        (["up", "--data", "d" * 300], "name another folder"),
+        (["doctor", "--data", __file__], "is a file"),
         (["run", "x", "--tools", "nowhere.py"], "there is no file nowhere.py"),
         (["run", "x", "--tenant", "A B"], "is no tenant"),
         (["up", "--services", "planner"], "--services needs Kafka"),
@@ -95,11 +100,18 @@ def stack(data_folder: Path) -> Iterator[subprocess.Popen[str]]:
     ],
 )
 def test_a_mistake_in_the_call_is_one_line_and_exit_code_2(raa: Any, arguments: list[str], told: str):
-    called = raa(*arguments, data="bogus" not in arguments)
+    called = raa(*arguments, data="bogus" not in arguments and "--data" not in arguments)
     assert called.code == 2, called
     assert told in called.err
     assert len(called.err.splitlines()) == 1
     assert called.out == ""
+
+
+def test_without_a_command_only_the_help_is_shown(raa: Any):
+    called = raa(data=False)
+    assert (called.code, called.out) == (2, "")
+    assert called.err.startswith("Usage: ")
+    assert "See `raa --help`" not in called.err
 
 
 @pytest.mark.parametrize(
