@@ -14,7 +14,7 @@ from raa_runtime.unit_of_work import ACTIVITY_GRACE_SECONDS
 from raa_schemas.errors import error
 
 POLL_SECONDS: Final = 0.5
-MOST_RUNS: Final = 8
+MOST_RUNS: Final = 4
 _PAGE: Final = 200
 TimerHandler = Callable[[Unit[Any], str], None]
 CompletedHandler = Callable[[Unit[Any], Completed], None]
@@ -70,9 +70,11 @@ def to_take_over(activity: Activity, dead: Collection[str], now: float) -> bool:
 def _settle(unit: Unit[Any], activity: Activity, outcome: Any, completed: dict[str, CompletedHandler]) -> None:
     del unit.aggregate.activities[activity.id]
     newest, unit.cause_id = unit.cause_id, activity.cause_id or unit.cause_id
+    ended = f"{activity.attempt} processes in a row ended while they ran {activity.kind}; it may be what ends them"
+    late = f"{activity.kind} did not end by its deadline"
     reasons = {
         "unknown": error("outcome_unknown", f"the process running {activity.kind} ended between intent and outcome"),
-        "failed": error("tool_timeout", f"{activity.kind} did not end by its deadline"),
+        "failed": error("tool_error", ended) if activity.attempt >= MOST_RUNS else error("tool_timeout", late),
         "cancelled": error("cancelled", f"{activity.kind} was stopped"),
     }
     completed[activity.kind](

@@ -33,7 +33,11 @@ CODES: Final[dict[str, Code]] = {
     ),
     "tenant_mismatch": Code("the record names another tenant than its topic", False, "drop the header ce_tenant"),
     # a plan that cannot be used
-    "cannot": Code("no plan for this goal with the tools at hand", False, "rephrase the goal or add a tool"),
+    "cannot": Code(
+        "no plan for this goal with the tools at hand",
+        False,
+        "rephrase the goal, attach the files it names, or add a tool",
+    ),
     "plan_invalid": Code("the plan fails verification", False, "see the findings: each names step, field and hint"),
     "no_new_plan": Code("the next plan equals one that failed", False, "change the goal, the inputs or the model"),
     "unknown_tool": Code("a step names a tool that does not exist", False, "list the tools with `raa tools ls`"),
