@@ -14,7 +14,7 @@ from raa_runtime.unit_of_work import ACTIVITY_GRACE_SECONDS
 from raa_schemas.errors import error
 
 POLL_SECONDS: Final = 0.5
-MOST_RUNS: Final = 4
+MOST_RUNS: Final = 5
 _PAGE: Final = 200
 TimerHandler = Callable[[Unit[Any], str], None]
 CompletedHandler = Callable[[Unit[Any], Completed], None]
