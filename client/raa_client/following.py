@@ -45,7 +45,8 @@ class Following:
                     yield observed
         finally:
             await _end(reader)
-        if self._done is None:
+        # Without our own record, reading began in the middle: the end may be there, and what led to it is not.
+        if self._done is None or self._own_by is not None:
             async with aclosing(self.from_beginning()) as events:
                 async for observed in events:
                     yield observed
