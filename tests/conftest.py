@@ -89,6 +89,12 @@ def s3(request: pytest.FixtureRequest) -> Iterator[str]:
     yield from _backend("s3", request.config)
 
 
+@pytest.fixture(scope="session")
+def toxiproxy(request: pytest.FixtureRequest) -> Iterator[str]:
+    """HTTP interface of a fault proxy; tests.backends.toxiproxy.Proxy speaks it."""
+    yield from _backend("toxiproxy", request.config)
+
+
 def _required() -> set[str]:
     return set(filter(None, os.environ.get("RAA_TEST_REQUIRE", "").replace(" ", "").split(",")))
 

@@ -1,10 +1,12 @@
 """Run one backend by hand, or fill the cache that all of them start from.
 
-    python -m tests.backends fill             fetch and build what Maven brings (once per user, about 20 s)
-    python -m tests.backends kafka            run one in the foreground: kafka, mongo, redis or s3; Ctrl-C stops it
+    python -m tests.backends fill             fetch and build what Maven and Go bring (once per user, about 40 s)
+    python -m tests.backends kafka            run one in the foreground; Ctrl-C stops it
     python -m tests.backends mongo DIR        keep its data in DIR instead of a folder that goes with it
 
-The address it prints is what RAA_TEST_KAFKA, RAA_TEST_MONGO, RAA_TEST_REDIS or RAA_TEST_S3 hands to the tests, which
+There are kafka, mongo, redis, s3 and toxiproxy.
+
+The address it prints is what RAA_TEST_KAFKA, RAA_TEST_MONGO, RAA_TEST_REDIS and so on hands to the tests, which
 then use the running server instead of starting their own.
 """
 
@@ -18,6 +20,7 @@ from tests.backends.catalogue import BACKENDS
 from tests.backends.kafka import fill_kafka
 from tests.backends.mongo import fill_mongo
 from tests.backends.process import BackendFailed, BackendMissing
+from tests.backends.toxiproxy import fill_toxiproxy
 
 
 def main(arguments: list[str]) -> int:
@@ -25,7 +28,7 @@ def main(arguments: list[str]) -> int:
     try:
         match arguments:
             case ["fill"]:
-                print(fill_kafka(), fill_mongo(), sep="\n")
+                print(fill_kafka(), fill_mongo(), fill_toxiproxy(), sep="\n")
             case [name] if name in BACKENDS:
                 with TemporaryDirectory(prefix=f"raa-{name}-") as folder:
                     _run(name, Path(folder))

@@ -9,10 +9,12 @@ from tests.backends.mongo import mongo
 from tests.backends.process import Server
 from tests.backends.redis import redis
 from tests.backends.s3 import s3
+from tests.backends.toxiproxy import toxiproxy
 
 BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
     "kafka": kafka,
     "mongo": mongo,
     "redis": redis,
     "s3": s3,
+    "toxiproxy": toxiproxy,
 }

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from tests.backends.cache import HERE, fetch_jars, fill, filled, recipe_folder
 from tests.backends.process import LOOPBACK, Server, answers, free_port, program, serve
 
-_JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xlog:cds=off",
-        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dlog4j2.statusLoggerLevel=OFF")  # fmt: skip
-_CLUSTER = "cmFhLXRlc3RzLWNsdXN0ZQ"
+JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xlog:cds=off",
+       "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dlog4j2.statusLoggerLevel=OFF")  # fmt: skip
+CLUSTER = "cmFhLXRlc3RzLWNsdXN0ZQ"
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -47,14 +47,15 @@ log.segment.bytes=67108864
 """
 
 
-def _folder() -> Path:
+def recipe() -> Path:
+    """Name the folder that holds the broker's jars."""
     return recipe_folder("kafka", "kafka.pom.xml")
 
 
 def fill_kafka() -> Path:
     """Fetch the broker, format one data folder to copy from, and record its classes, which halves every later start."""
     program("java", "default-jre-headless")
-    folder = fill(_folder(), _make)
+    folder = fill(recipe(), _make)
     if not (folder / "classes.jsa").exists():
         with TemporaryDirectory(prefix="raa-kafka-") as scratch:
             aside = folder / "classes.jsa.new"
@@ -64,6 +65,12 @@ def fill_kafka() -> Path:
     return folder
 
 
+def recorded_classes(lib: Path) -> list[str]:
+    """Give the option that loads the recorded classes, if there are any."""
+    archive = lib / "classes.jsa"
+    return [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
+
+
 @contextmanager
 def kafka(folder: Path, *, port: int | None = None, advertised_port: int | None = None) -> Iterator[Server]:
     """Run a broker on `folder`; a folder that a broker used before keeps its topics, so this also restarts one.
@@ -71,10 +78,8 @@ def kafka(folder: Path, *, port: int | None = None, advertised_port: int | None 
     `advertised_port` is where clients are sent after their first call, for a fault proxy in between.
     """
     program("java", "default-jre-headless")
-    lib = filled(_folder())
-    archive = lib / "classes.jsa"
-    recorded = [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
-    with _broker(lib, folder, *recorded, port=port, advertised_port=advertised_port) as server:
+    lib = filled(recipe())
+    with _broker(lib, folder, *recorded_classes(lib), port=port, advertised_port=advertised_port) as server:
         yield server
 
 
@@ -87,7 +92,7 @@ def _broker(
     if not data.exists():
         shutil.copytree(lib / "formatted", data)
     settings = _write_properties(folder, data, port, advertised_port or port)
-    command = ["java", *_JVM, *jvm, "-cp", f"{lib}/jars/*", "kafka.Kafka", str(settings)]
+    command = ["java", *JVM, *jvm, "-cp", f"{lib}/jars/*", "kafka.Kafka", str(settings)]
     with serve(command, address=f"{LOOPBACK}:{port}", folder=folder, ready=lambda: answers(port)) as server:
         yield server
 
@@ -95,8 +100,8 @@ def _broker(
 def _make(folder: Path) -> None:
     fetch_jars(HERE / "kafka.pom.xml", folder / "jars")
     settings = _write_properties(folder, folder / "formatted", free_port(), 0)
-    tool = ["java", *_JVM, "-cp", f"{folder}/jars/*", "kafka.tools.StorageTool"]
-    subprocess.run([*tool, "format", "-t", _CLUSTER, "-c", str(settings)], check=True, stdout=subprocess.DEVNULL)
+    tool = ["java", *JVM, "-cp", f"{folder}/jars/*", "kafka.tools.StorageTool"]
+    subprocess.run([*tool, "format", "-t", CLUSTER, "-c", str(settings)], check=True, stdout=subprocess.DEVNULL)
 
 
 def _write_properties(folder: Path, data: Path, port: int, advertised_port: int) -> Path:
