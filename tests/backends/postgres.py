@@ -37,14 +37,15 @@ def postgres(folder: Path, *, port: int | None = None) -> Iterator[Server]:
 
 def _program(name: str) -> str:
     """Find a server program: Debian keeps it off the path, by version."""
-    found = [str(path) for path in sorted(_DEBIAN.glob(f"*/bin/{name}"))] or [shutil.which(name)]
-    if found[-1] is None:
+    newest = max(_DEBIAN.glob(f"*/bin/{name}"), default=None)
+    found = str(newest) if newest else shutil.which(name)
+    if found is None:
         raise BackendMissing(f"no {name}; apt-get install postgresql")
-    return found[-1]
+    return found
 
 
 def _as_user() -> Sequence[str]:
-    """Prefix a command: PostgreSQL refuses to run as root. The signal of a dying parent is lost with the user."""
+    """Prefix a command: PostgreSQL refuses to run as root. A change of user forgets the parent-death signal, so it is set again."""
     if os.geteuid() != 0:
         return ()
     return ("setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups", "--pdeathsig=INT", "--")
