@@ -151,6 +151,10 @@ class Citations(Part):
     model: str | None = Field(None, description="model that answered")
     model_answer: str | None = Field(None, description="digest of the model's answer")
     recall: str | None = Field(None, description="digest of memory's answer")
+    recall_request: str | None = Field(None, description="digest of the question to memory, without task and `after`")
+    recall_ref: str | None = Field(
+        None, description="`blob:sha256/<hex>` of memory's lessons, among the blobs of the task; null: it had none"
+    )
     tools: str | None = Field(None, description="digest of the tool schemas shown")
 
 

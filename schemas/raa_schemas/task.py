@@ -9,7 +9,7 @@ from raa_schemas.artifact import Artifact, Input
 from raa_schemas.errors import ErrorInfo
 from raa_schemas.event import Event, Instant, MicroUsd, Part
 from raa_schemas.ids import TASK_ID_PATTERN
-from raa_schemas.plan import Plan
+from raa_schemas.plan import Citations, Plan
 
 MICROUSD_PER_USD = 1_000_000
 DEFAULT_DEADLINE_SECONDS = 86_400
@@ -55,6 +55,7 @@ class TaskCreated(Event):
     session_id: str | None = Field(None, max_length=128, description="tasks of a session are done in order")
     user_id: str | None = Field(None, max_length=128, description="who asked")
     reply_to: str | None = Field(None, max_length=249, description="a further topic for task.done, from the allow-list")
+    resubmits: str | None = Field(None, max_length=128, description="the ended task that this one does again")
 
     @field_validator("goal")
     @classmethod
@@ -118,6 +119,7 @@ class TaskDone(Event):
     attempts: int = Field(0, ge=0, description="plans that were executed")
     durations: Durations = Field(default_factory=Durations, description="where the time went")
     memory_degraded: bool = Field(False, description="planned without memory at least once")
+    citations: Citations | None = Field(None, description="digests of what the last decision on a plan was made from")
     trace_id: str | None = Field(None, description="W3C trace id, 32 hexadecimal digits")
     origin: Origin | None = Field(None, description="the record it came from")
 
@@ -131,3 +133,5 @@ class TaskStalled(Event):
     dead_id: str | None = Field(None, description="its event id")
     error_class: str = Field(description="class of the error")
     message: str = Field(description="what went wrong")
+    letter: str | None = Field(None, max_length=64, description="id of the dead letter")
+    fingerprint: str | None = Field(None, max_length=64, description="what dead letters of the same cause share")

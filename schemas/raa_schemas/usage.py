@@ -20,3 +20,7 @@ class UsageRecorded(Event):
     fallback: bool = Field(False, description="whether an earlier choice failed")
     cached: bool = Field(False, description="whether a stored answer was replayed")
     request_digest: str = Field(description="digest of the request")
+    asked: str = Field("", description="the model as it was asked for: a name, a tier, or default")
+    answer_ref: str | None = Field(
+        None, description="`blob:sha256/<hex>` of the answer as JSON, among the blobs of the task; null: not kept"
+    )

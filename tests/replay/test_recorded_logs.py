@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,4 +31,15 @@ def test_every_record_of_a_release_is_still_an_event(path: Path) -> None:
 
 @pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
 def test_the_log_of_a_release_still_tells_the_same_story(path: Path) -> None:
-    assert folded(path) == json.loads(path.with_suffix(".story.json").read_text())
+    then = json.loads(path.with_suffix(".story.json").read_text())
+    assert _as_told(folded(path), then) == then
+
+
+def _as_told(now: Any, then: Any) -> Any:
+    """Leave out what later releases add to a story and could not know of this one."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        known = {name: value for name, value in now.items() if value is not None or name in then}
+        return {name: _as_told(value, then.get(name)) for name, value in known.items()}
+    if isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
+        return [_as_told(*pair) for pair in zip(now, then, strict=True)]
+    return now

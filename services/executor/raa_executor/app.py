@@ -1,7 +1,7 @@
 """The executor put together: the only place that builds its clients."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from raa_executor.ports import KeyRing, KeySource, KillSwitch, Tools
 from raa_executor.settings import ExecutorSettings
 from raa_executor.tools.builtin import built_in_tools
 from raa_executor.tools.errors import ToolDeclarationError
+from raa_runtime.activities import Run
 from raa_runtime.errors import Misconfigured
 from raa_runtime.platform import Platform
 from raa_runtime.service import Does, On, Service, Timer
@@ -37,8 +38,12 @@ def build(
     keys: KeyRing | None = None,
     key_source: KeySource | None = None,
     switch: KillSwitch | None = None,
+    through: Callable[[Run, Tools], Run] | None = None,
 ) -> Service:
-    """Wire the executor. Every dependency is a defaulted argument."""
+    """Wire the executor. Every dependency is a defaulted argument.
+
+    `through` puts something between the executor and its tools, for example recorded outcomes.
+    """
     metrics = Metrics()
     counts = ToolMetrics(metrics)
     ring = HttpKeyRing(platform.http, settings.safety_url)
@@ -46,7 +51,9 @@ def build(
     tools = tools or shipped_tools(settings.tools)
     values = BlobValues(platform.blobs)
     files = BlobFiles(platform.blobs, platform.data / "executor", settings.file_cache_bytes)
-    call_tool = ToolCalls(tools, switch or kill_switch, files, values, asyncio.Semaphore(settings.tool_slots), counts)
+    slots = asyncio.Semaphore(settings.tool_slots)
+    call_tool: Run = ToolCalls(tools, switch or kill_switch, files, values, slots, counts)
+    call_tool = through(call_tool, tools) if through else call_tool
     runs = RunHandlers(settings.parallel_steps)
     steps = StepHandlers(tools.specs(), keys or ring)
     return Service(

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from raa_planner.domain import instructions
 from raa_planner.domain.admission import BLOB_URI
 from raa_planner.domain.answers import Cannot, Planned, read_answer
+from raa_planner.domain.instructions import CURRENT, Instructions
 from raa_planner.domain.planning import ModelSaid, Prepared, ToPrepare
 from raa_planner.domain.prompt import Brief, Message, system_text, usable_tools, user_text
 from raa_planner.metrics import PlannerMetrics
@@ -19,7 +19,7 @@ from raa_runtime.errors import ClaimGone, TransientError
 from raa_runtime.tabular import HEAD_BYTES, schema_hash, sniff
 from raa_runtime.telemetry import Logger
 from raa_schemas.artifact import Artifact, Input, Source
-from raa_schemas.canonical import digest, digest_bytes
+from raa_schemas.canonical import canonical_bytes, digest, digest_bytes
 from raa_schemas.errors import error
 from raa_schemas.plan import Citations
 from raa_schemas.recall import RecallAnswer, RecallRequest, RecallSource
@@ -109,6 +109,10 @@ class Preparation:
             self.log.warning("memory_degraded", tenant=call.tenant, task=call.task_id, reason=str(problem))
             prepared.memory_degraded = True
             return
+        prepared.recall_request = question_digest(request)
+        if answer.lessons:
+            content = canonical_bytes(answer.model_dump(mode="json", by_alias=True, include={"lessons"}))
+            prepared.recall_ref = f"blob:sha256/{await self.blobs.put(call.scope, call.task_id, content)}"
         self._take_answer(prepared, answer)
 
     def _take_answer(self, prepared: Prepared, answer: RecallAnswer) -> None:
@@ -122,6 +126,11 @@ class Preparation:
         except TransientError:
             return []  # recall works without; planning itself will wait for the list
         return [tool.name for tool in usable_tools(known.tools, allowed)]
+
+
+def question_digest(request: RecallRequest) -> str:
+    """Hash what decides the answer to a recall; who asks, and how fresh the answer must be, does not."""
+    return digest(request.model_dump(mode="json", by_alias=True, exclude={"task", "after"}))
 
 
 def describe(artifact: Artifact, head: bytes, share: int) -> Source:
@@ -158,6 +167,7 @@ class Planning:
     model: Model
     catalog: ToolCatalog
     metrics: PlannerMetrics
+    told: Instructions = CURRENT
     _stable: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     async def __call__(self, call: Call) -> Any:
@@ -179,7 +189,7 @@ class Planning:
             )
         )
         said = understood(answer)
-        said.citations = cite(messages, answer, known)
+        said.citations = cite(messages, answer, known, self.told)
         self.metrics.count_answer(said)
         return said.model_dump(mode="json", by_alias=True)
 
@@ -189,7 +199,7 @@ class Planning:
         if key not in self._stable:
             if len(self._stable) >= MAX_STABLE_KEPT:
                 self._stable.clear()
-            self._stable[key] = system_text(usable_tools(known.tools, allowed))
+            self._stable[key] = system_text(usable_tools(known.tools, allowed), self.told)
         return self._stable[key]
 
 
@@ -203,11 +213,11 @@ def understood(answer: ModelAnswer) -> ModelSaid:
     return ModelSaid(garbage=read.reason, cost_microusd=answer.cost_microusd)
 
 
-def cite(messages: list[Message], answer: ModelAnswer, known: ToolList) -> Citations:
+def cite(messages: list[Message], answer: ModelAnswer, known: ToolList, told: Instructions) -> Citations:
     """Cite what a plan was made from, so that it can be replayed."""
     return Citations(
         prompt=digest(messages),
-        prompt_version=instructions.cited(),
+        prompt_version=told.cited(),
         model=answer.model,
         model_answer=digest_bytes(answer.text.encode(errors="replace")),
         tools=known.digest,

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from raa_planner import api, handlers
 from raa_planner.activities import Planning, Preparation
@@ -12,6 +13,7 @@ from raa_planner.adapters.local_files import RootedFiles
 from raa_planner.adapters.stored_tasks import StoredTasks
 from raa_planner.dispatch import Dispatcher
 from raa_planner.domain.admission import Rules
+from raa_planner.domain.instructions import SHIPPED, Instructions
 from raa_planner.domain.scheduler import FairQueue, Policy, Ticket
 from raa_planner.domain.task import TASK
 from raa_planner.handlers import Patience, TaskHandlers
@@ -19,6 +21,7 @@ from raa_planner.metrics import PlannerMetrics
 from raa_planner.ports import Memory, Model, ToolCatalog
 from raa_planner.rejections import on_rejected
 from raa_planner.settings import PlannerSettings
+from raa_runtime.errors import Misconfigured
 from raa_runtime.platform import Platform
 from raa_runtime.service import Does, On, Service, Timer
 from raa_runtime.telemetry import Metrics
@@ -51,7 +54,7 @@ def build(
     way = TaskHandlers(queue, _rules(settings), _patience(settings), settings.tenant_topics)
     files = RootedFiles(settings.input_roots)
     prepare = Preparation(platform.blobs, files, memory, stored, catalog or tools, counts, log)
-    plan = Planning(model or router, catalog or tools, counts)
+    plan = Planning(model or router, catalog or tools, counts, _instructions(settings))
 
     async def release(ticket: Ticket) -> bool:
         return await service.call(TASK, ticket.task, way.begin, None)
@@ -103,6 +106,17 @@ def _policy(settings: PlannerSettings) -> Policy:
         settings.tenant_weights,
         timedelta(seconds=settings.ageing_seconds),
     )
+
+
+def _instructions(settings: PlannerSettings) -> Instructions:
+    """Find the instructions the settings name; raises Misconfigured."""
+    if settings.prompt in SHIPPED:
+        return SHIPPED[settings.prompt]
+    try:
+        return Instructions(f"file:{Path(settings.prompt).name}", Path(settings.prompt).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        known = ", ".join(SHIPPED)
+        raise Misconfigured(f"RAA_PROMPT {settings.prompt!r} is neither a version ({known}) nor a text file") from None
 
 
 def _rules(settings: PlannerSettings) -> Rules:

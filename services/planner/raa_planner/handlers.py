@@ -20,6 +20,7 @@ from raa_planner.domain.planning import (
     ModelSaid,
     Prepared,
     adopt,
+    cited,
     model_failed,
     next_look,
     preparation_failed,
@@ -187,7 +188,7 @@ class TaskHandlers:
             return
         said = ModelSaid.model_validate(done.result)
         task.cost_microusd += said.cost_microusd
-        task.citations = said.citations.model_copy(update={"recall": task.recall_digest})
+        task.citations = cited(task, said.citations)
         if said.plan is not None:
             self._propose(unit, said.plan)
         elif said.cannot is not None:

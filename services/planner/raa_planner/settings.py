@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from raa_planner.domain.instructions import VERSION
 from raa_runtime.settings import ServiceSettings
 
 
@@ -15,6 +16,8 @@ class PlannerSettings(ServiceSettings):
     router_url: str = Field("http://127.0.0.1:8085", description="address of the router")
     executor_url: str = Field("http://127.0.0.1:8082", description="address of an executor, for its list of tools")
     model: str = Field("default", description="model to plan with, by its name at the router")
+
+    prompt: str = Field(VERSION, description="version of the instructions to the model, or a file that holds others")
 
     input_roots: list[Path] = Field(default_factory=list, description="folders `file:` inputs lie below; empty: none")
     reply_topics: frozenset[str] = Field(frozenset(), description="topics a task may name as reply_to")

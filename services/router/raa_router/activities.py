@@ -3,17 +3,21 @@
 import asyncio
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from raa_router.domain.catalogue import Catalogue, ModelSpec, UnknownModelError
-from raa_router.domain.chat import Answer
+from raa_router.domain.chat import KEPT, Answer
 from raa_router.domain.money import cost_of, worst_case
 from raa_router.domain.request import ChatRequest
 from raa_router.domain.tolerate import UnusableAnswerError, content_of, tokens_of
 from raa_router.metrics import RouterMetrics
 from raa_router.ports import ModelClient, ModelRefused, Question
-from raa_runtime.activities import ActivityFailed, Call
+from raa_runtime.activities import ActivityFailed, Call, Run
+from raa_runtime.blobs import BlobStore
 from raa_runtime.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TransientError
+from raa_runtime.telemetry import Logger
+from raa_schemas.canonical import canonical_bytes
 from raa_schemas.errors import ErrorInfo
 
 _FIRST_PAUSE: Final = 0.25
@@ -84,6 +88,28 @@ class Completion:
         answer = answer.model_copy(update={"latency_ms": int(seconds * 1000), "fallback": fallback})
         self._metrics.answered(answer, seconds)
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Stores each answer that was given for a task among the task's blobs, so that the task can be replayed."""
+
+    answer: Run
+    blobs: BlobStore
+    log: Logger
+
+    async def __call__(self, call: Call) -> Any:
+        """Answer; an answer that cannot be kept is given all the same, for it was paid."""
+        said = await self.answer(call)
+        task = call.args.get("task")
+        if task is None:
+            return said
+        try:
+            sha256 = await self.blobs.put(call.scope, task, canonical_bytes(said))
+        except TransientError as problem:
+            self.log.warning("answer_not_kept", tenant=call.tenant, task=task, reason=str(problem))
+            return said
+        return said | {KEPT: f"blob:sha256/{sha256}"}
 
 
 def _question(call: Call, spec: ModelSpec, request: ChatRequest) -> Question:

@@ -52,6 +52,7 @@ class Context:
 
     tenant: str
     task_id: str
+    for_task: bool
     purpose: str
     key: str
     budget_microusd: int | None
@@ -143,6 +144,7 @@ class ChatDesk:
             timeout=timedelta(seconds=context.seconds),
             bounded=context.budget_microusd is not None,
             shortfall=shortfall,
+            for_task=context.for_task,
         )
 
     def _affordable(
@@ -226,11 +228,12 @@ def _context(request: Request, now: datetime, request_seconds: float) -> Context
     key = headers.get("idempotency-key") or uuid4().hex
     if len(key) > _MAX_KEY:
         raise BadRequestError(f"the idempotency key has {len(key)} characters, at most {_MAX_KEY} are taken")
-    task = headers.get("x-raa-task") or f"chat-{digest([tenant, key]).removeprefix('sha256:')[:20]}"
+    named = headers.get("x-raa-task")
+    task = named or f"chat-{digest([tenant, key]).removeprefix('sha256:')[:20]}"
     if not is_task_id(task):
         raise BadRequestError(f"x-raa-task {task[:80]!r} is no task id")
     purpose = headers.get("x-raa-purpose", "")[:64]
-    return Context(tenant, task, purpose, key, _budget(headers.get("x-raa-budget-microusd")),
+    return Context(tenant, task, bool(named), purpose, key, _budget(headers.get("x-raa-budget-microusd")),
                    _seconds(headers.get("x-raa-deadline"), now, request_seconds))  # fmt: skip
 
 

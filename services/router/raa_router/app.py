@@ -1,11 +1,11 @@
 """The composition root of the router: the only place that builds its model clients and its service."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 
 from raa_router import api, handlers
-from raa_router.activities import Completion
+from raa_router.activities import Completion, Keeping
 from raa_router.adapters.answer_cache import KeyValueAnswers
 from raa_router.adapters.litellm_model import LitellmModel
 from raa_router.adapters.model_file import read_models
@@ -17,6 +17,7 @@ from raa_router.domain.chat import CHAT, COMPLETE, EXPIRE
 from raa_router.metrics import RouterMetrics
 from raa_router.ports import ModelClient
 from raa_router.settings import RouterSettings
+from raa_runtime.activities import Run
 from raa_runtime.errors import Misconfigured
 from raa_runtime.platform import Platform
 from raa_runtime.service import Does, Service, Timer
@@ -25,9 +26,17 @@ from raa_runtime.telemetry import Metrics
 _OPENAI = "https://api.openai.com/v1"
 
 
-def build(settings: RouterSettings, platform: Platform, clients: Mapping[str, ModelClient] | None = None) -> Service:
-    """Wire the router; raises Misconfigured for models that cannot be read."""
-    metrics = Metrics()
+def build(
+    settings: RouterSettings,
+    platform: Platform,
+    clients: Mapping[str, ModelClient] | None = None,
+    through: Callable[[Run], Run] | None = None,
+) -> Service:
+    """Wire the router; raises Misconfigured for models that cannot be read.
+
+    `through` puts something between the router and its models, for example recorded answers.
+    """
+    log, metrics = platform.logger("router"), Metrics()
     counts = RouterMetrics(metrics)
     catalogue = configured(settings)
     clients = clients or {
@@ -36,10 +45,11 @@ def build(settings: RouterSettings, platform: Platform, clients: Mapping[str, Mo
         "litellm": LitellmModel(),
     }
     retention = timedelta(seconds=settings.answer_retention_seconds)
-    complete = Completion(catalogue, clients, counts, settings.retry_seconds)
+    completion: Run = Completion(catalogue, clients, counts, settings.retry_seconds)
+    complete = Keeping(through(completion) if through else completion, platform.blobs, log)
 
     # without Redis the cache would only hold in memory what the store next to it holds
-    cache = KeyValueAnswers(platform.kv, retention, platform.logger("router")) if settings.redis_url else None
+    cache = KeyValueAnswers(platform.kv, retention, log) if settings.redis_url else None
 
     def itself() -> Service:
         return service

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from raa_router.domain.chat import EXPIRE, Answer, Chat
+from raa_router.domain.chat import EXPIRE, KEPT, Answer, Chat
 from raa_runtime.unit import Completed, Unit
 from raa_schemas.errors import error
 from raa_schemas.usage import UsageRecorded
@@ -30,6 +30,8 @@ def on_completed(unit: Unit[Chat], done: Completed, *, retention: timedelta) -> 
             latency_ms=answer.latency_ms,
             fallback=answer.fallback,
             request_digest=chat.digest,
+            asked=chat.asked,
+            answer_ref=done.result.get(KEPT),
         )
     )
 

@@ -19,6 +19,7 @@ from raa_safety.domain.policy import PolicyBook, read_policies
 from raa_safety.domain.switch import SWITCH
 from raa_safety.domain.task import TASK
 from raa_safety.metrics import SafetyMetrics, observer
+from raa_safety.ports import ApproverKeys, SignatureCheck
 from raa_safety.settings import SafetySettings
 from raa_schemas.action import ActionProposed
 from raa_schemas.approval import ApprovalDecided
@@ -31,6 +32,8 @@ def build(
     platform: Platform,
     catalog: HttpToolCatalog | None = None,
     signer: Ed25519Signer | None = None,
+    approvers: ApproverKeys | None = None,
+    verified: SignatureCheck = verify_ed25519,
 ) -> Service:
     """Wire safety; raises Misconfigured for a policy or key that cannot be read."""
     log, metrics = platform.logger("safety"), Metrics()
@@ -41,8 +44,8 @@ def build(
         catalog=catalog,
         policies=_policies(settings),
         signer=signer,
-        approvers=_approvers(settings, log),
-        verified=verify_ed25519,
+        approvers=approvers or _approvers(settings, log),
+        verified=verified,
         grant_lifetime=timedelta(seconds=settings.grant_seconds),
         approval_lifetime=timedelta(seconds=settings.approval_seconds),
         linger=timedelta(seconds=settings.linger_seconds),

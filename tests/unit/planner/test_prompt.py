@@ -117,4 +117,4 @@ def test_only_allowed_tools_are_shown():
 
 def test_another_text_of_the_instructions_is_another_version():
     known = {"plan.v1": "sha256:a2be6408fce94d915cdb6c50fb6e3d9c11c95a6062f45c0ed8f55ab2ad44d4a2"}
-    assert instructions.cited() == f"{instructions.VERSION}@{known[instructions.VERSION]}"
+    assert {one.cited() for one in instructions.SHIPPED.values()} == {f"{name}@{text}" for name, text in known.items()}

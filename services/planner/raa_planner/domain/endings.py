@@ -7,6 +7,7 @@ from raa_planner.domain.attempts import End
 from raa_planner.domain.bounds import current_deadline, milliseconds
 from raa_planner.domain.task import Phase, Task
 from raa_schemas.ids import TaskId
+from raa_schemas.plan import Citations
 from raa_schemas.task import Durations, State, TaskDone, TaskStatus
 
 
@@ -86,6 +87,7 @@ def task_done(task: Task, task_id: TaskId, end: End, now: datetime) -> TaskDone:
         attempts=task.executed,
         durations=_durations(task, now),
         memory_degraded=task.memory_degraded,
+        citations=task.citations if task.citations != Citations() else None,
         trace_id=task.trace_id,
         origin=task.origin,
     )

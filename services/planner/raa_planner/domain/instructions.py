@@ -1,5 +1,6 @@
 """The instructions every planning prompt begins with. Another text is another version: answers stay comparable."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from raa_schemas.canonical import digest_bytes
@@ -37,6 +38,17 @@ answer `{"cannot": "<why, and what would be needed>"}`.
 """
 
 
-def cited() -> str:
-    """Name the version together with the digest of its text."""
-    return f"{VERSION}@{digest_bytes(TEXT.encode())}"
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """One text of the instructions under the name of its version."""
+
+    version: str
+    text: str
+
+    def cited(self) -> str:
+        """Name the version together with the digest of its text."""
+        return f"{self.version}@{digest_bytes(self.text.encode())}"
+
+
+SHIPPED: Final = {one.version: one for one in (Instructions(VERSION, TEXT),)}
+CURRENT: Final = SHIPPED[VERSION]

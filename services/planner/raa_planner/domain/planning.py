@@ -36,6 +36,8 @@ class Prepared(BaseModel):
     manifest: list[Artifact] = Field(default_factory=list)
     lessons: list[Recalled] = Field(default_factory=list)
     recall_digest: str | None = None
+    recall_request: str | None = None
+    recall_ref: str | None = None
     memory_degraded: bool = False
 
 
@@ -91,7 +93,15 @@ def take_prepared(task: Task, prepared: Prepared) -> None:
     """Write down what is known of inputs and lessons."""
     task.sources, task.manifest = prepared.sources, prepared.manifest
     task.lessons, task.recall_digest = prepared.lessons, prepared.recall_digest
+    task.recall_request, task.recall_ref = prepared.recall_request, prepared.recall_ref
+    task.citations = cited(task, Citations())
     task.memory_degraded = task.memory_degraded or prepared.memory_degraded
+
+
+def cited(task: Task, citations: Citations) -> Citations:
+    """Add what memory was asked and answered to the citations of a decision."""
+    recall = {"recall": task.recall_digest, "recall_request": task.recall_request, "recall_ref": task.recall_ref}
+    return citations.model_copy(update=recall)
 
 
 def preparation_failed(problem: ErrorInfo | None) -> End:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from raa_planner.domain import instructions
 from raa_planner.domain.answers import answer_schema
+from raa_planner.domain.instructions import CURRENT, Instructions
 from raa_planner.domain.task import Attempt, Rejection, Task
 from raa_schemas.artifact import Source
 from raa_schemas.errors import ErrorInfo
@@ -64,11 +64,11 @@ def compose(brief: Brief, tools: Sequence[ToolSpec]) -> list[Message]:
     return [{"role": "system", "content": system_text(tools)}, {"role": "user", "content": user_text(brief)}]
 
 
-def system_text(tools: Sequence[ToolSpec]) -> str:
-    """Write the stable sections; they depend on the tools alone, so that they may be kept."""
+def system_text(tools: Sequence[ToolSpec], told: Instructions = CURRENT) -> str:
+    """Write the stable sections; they depend on instructions and tools alone, so that they may be kept."""
     return "\n".join(
         [
-            f"# Instructions\n\n{instructions.TEXT}",
+            f"# Instructions\n\n{told.text}",
             _section("Plan schema", _answer_schema(), "Your answer is one JSON object of this schema."),
             _section("Tools", [_tool(tool) for tool in tools]),
         ]

@@ -118,6 +118,8 @@ class Task(State):
     lessons_learned: list[str] = Field(default_factory=list)
     memory_degraded: bool = False
     recall_digest: str | None = None
+    recall_request: str | None = None
+    recall_ref: str | None = None
 
     told: str | None = None
     activity: str | None = None

@@ -15,6 +15,7 @@ class Asked:
     """A request as it arrived. `models` are those the budget covers; `standing` is set by the decision.
 
     `again` marks a further look of a request that already waits: it starts nothing that has failed meanwhile.
+    `for_task` says that the request named a task: its answer is kept among the task's blobs.
     """
 
     request: dict[str, Any]
@@ -26,6 +27,7 @@ class Asked:
     bounded: bool = False
     shortfall: str = ""
     again: bool = False
+    for_task: bool = False
     standing: Standing = field(default="started")
 
 
@@ -50,6 +52,8 @@ def ask(unit: Unit[Chat], asked: Asked) -> None:
     asked.standing = "started"
     chat.phase, chat.digest, chat.problem = "running", asked.digest, None
     chat.task_id, chat.purpose, chat.created_at = asked.task_id, asked.purpose, unit.now.timestamp()
+    chat.asked = asked.request.get("model", "")
     unit.clear_timer(EXPIRE)
     args = {"request": asked.request, "models": asked.models, "bounded": asked.bounded}
+    args |= {"task": asked.task_id} if asked.for_task else {}
     unit.start(COMPLETE, args, effect="keyed", timeout=asked.timeout)

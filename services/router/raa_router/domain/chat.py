@@ -39,6 +39,7 @@ class Chat(State):
     digest: str = ""
     task_id: str = ""
     purpose: str = ""
+    asked: str = ""
     answer: Answer | None = None
     problem: ErrorInfo | None = None
     created_at: float = 0.0
@@ -58,6 +59,8 @@ def _tombstone(state: Chat) -> Chat:
 CHAT: Final = Kind("chat", Chat, tombstone=_tombstone)
 COMPLETE: Final = "complete"
 EXPIRE: Final = "expire"
+KEPT: Final = "answer_ref"
+"""Beside the answer in the outcome of the activity: where it lies among the blobs of its task."""
 
 
 def completion(answer: Answer, chat_id: str, digest: str, created: int, *, cached: bool) -> dict[str, Any]:
