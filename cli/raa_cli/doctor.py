@@ -114,7 +114,7 @@ async def _kafka(place: Place, settings: ServiceSettings) -> AsyncIterator[Findi
     try:
         await bus.start()
     except RaaError as problem:
-        yield Finding("kafka", "missing", str(problem), "start it, or set RAA_KAFKA_BOOTSTRAP")
+        yield Finding("kafka", "missing", str(problem), "start it (services wait for it), or set RAA_KAFKA_BOOTSTRAP")
         return
     try:
         there = await bus.topics()
@@ -151,7 +151,7 @@ async def _service(name: str) -> Finding:
 
 async def _store(settings: ServiceSettings) -> Finding:
     store = open_store(settings, "doctor")
-    return await _answers("mongodb", "answers", store.ping, "start it, or set RAA_MONGO_URL")
+    return await _answers("mongodb", "answers", store.ping, "start it (services wait), or set RAA_MONGO_URL")
 
 
 async def _cache(settings: ServiceSettings) -> Finding:

@@ -68,18 +68,27 @@ class Stack:
         self._environment = os.environ if environment is None else environment
         self._overrides = overrides
         self.services: dict[str, Service] = {}
+        self._starting: asyncio.Future[Any] | None = None
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as opened:
             opened.enter_context(FolderLock(self.data))
             settings = self._read_settings(opened)
-            platform = await opened.enter_async_context(open_platform(next(iter(settings.values()))))
+            first = next(iter(settings.values()))
+            own_bus = first.bus == "embedded"
+            platform = await opened.enter_async_context(open_platform(first, connect=own_bus))
             self.bus: Bus = platform.bus
             self.blobs: BlobStore = platform.blobs
             for part in self._parts:
                 self.services[part.name] = part.load()[0](settings[part.name], platform)
             opened.push_async_callback(self._drain)
-            await asyncio.gather(*(service.start() for service in self.services.values()))
+            await asyncio.gather(*(service.serve() for service in self.services.values()))
+            if own_bus:
+                await asyncio.gather(*(service.start() for service in self.services.values()))
+            else:  # servers may be away: that is waited for, and readiness names them
+                starting = (service.start_patiently() for service in self.services.values())
+                self._starting = asyncio.gather(*starting)
+                opened.push_async_callback(self._stop_starting, self._starting)
             door = SocketServer(self.bus, self.data, self.info)
             await door.start()
             opened.push_async_callback(door.stop)
@@ -130,10 +139,21 @@ class Stack:
         answers = {name: await service.missing() for name, service in self.services.items()}
         return {name: missing for name, missing in answers.items() if missing}
 
-    async def ready(self, timeout_seconds: float = READY_SECONDS) -> None:
-        """Wait until every service is ready; raises DependencyUnavailable naming what is missing."""
+    @staticmethod
+    async def _stop_starting(starting: "asyncio.Future[Any]") -> None:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+    async def ready(self, timeout_seconds: float | None = READY_SECONDS) -> None:
+        """Wait until every service is ready.
+
+        Raises DependencyUnavailable naming what is missing, and Misconfigured when a server tells that settings are
+        wrong.
+        """
         try:
             async with asyncio.timeout(timeout_seconds):
+                if self._starting is not None:
+                    await asyncio.shield(self._starting)
                 while await self.missing():  # noqa: ASYNC110  # readiness is asked for: nobody announces it
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:

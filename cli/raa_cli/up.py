@@ -12,7 +12,7 @@ from typing import Any
 from raa_cli.execute import UsageProblem
 from raa_cli.output import print_json
 from raa_cli.session import Place, stack_overrides
-from raa_cli.stack import PARTS, Stack
+from raa_cli.stack import PARTS, READY_SECONDS, Stack
 from raa_client.operator import operator_of
 from raa_runtime.main import IMPATIENT, STUCK, leave_soon, settle_memory
 from raa_runtime.telemetry import configure_logging
@@ -30,7 +30,8 @@ async def up(
     async with _told_to_stop() as stop:
         operator_of(place.data)
         async with Stack(place.data, services=chosen, bus=place.bus, log_level=log_level, **overrides) as stack:
-            ready = asyncio.create_task(stack.ready())
+            # what an own bus lacks does not come by waiting; servers do
+            ready = asyncio.create_task(stack.ready(READY_SECONDS if place.bus == "embedded" else None))
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():

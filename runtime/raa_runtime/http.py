@@ -22,6 +22,7 @@ BODY_SECONDS: Final = 30.0
 MOST_CONNECTIONS: Final = 1_000
 # Longer than our clients keep an idle connection (15 s), or they would send on one that is just being closed.
 KEEP_ALIVE_SECONDS = 75
+OPERATIONS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -87,6 +88,22 @@ async def _unavailable(_: Request, problem: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(problem)}, status_code=503, headers={"retry-after": "1"})
 
 
+class Gate:
+    """Answer a service's own routes with 503 until it has what they work on; its health is told from the start."""
+
+    def __init__(self, app: ASGIApp, closed: Callable[[], str | None]) -> None:
+        self._app, self._closed = app, closed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or say what it waits for."""
+        why = self._closed()
+        if why is not None and scope["type"] == "http" and scope["path"] not in OPERATIONS:
+            answer = JSONResponse({"detail": why}, status_code=503, headers={"retry-after": "1"})
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: the service decides when it stops."""
 
@@ -96,7 +113,10 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serve until stopped. `state` gives what is not ready, by name; readiness is that it gives nothing."""
+    """Serve until stopped. `unready` gives what is not ready, by name; readiness is that it gives nothing.
+
+    While `closed` gives a reason, only health, readiness and metrics are served.
+    """
 
     def __init__(
         self,
@@ -106,12 +126,14 @@ class HttpServer:
         metrics: Metrics,
         unready: Callable[[], Mapping[str, str]],
         pings: Mapping[str, Ping],
+        closed: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._sock = sock
         self._unready, self._pings = unready, pings
         self._metrics = metrics
         app = FastAPI(title=f"raa {name}", docs_url=None, redoc_url=None)
         app.add_middleware(BodyLimit)
+        app.add_middleware(Gate, closed=closed)
         app.add_exception_handler(TransientError, _unavailable)
         app.include_router(self._operations())
         if routes is not None:

@@ -27,7 +27,8 @@ LEFT_BEHIND_SECONDS: Final = 5.0
 def main(build: Callable[[C, Platform], Service], settings_class: type[C]) -> None:
     """Run until SIGTERM or SIGINT, then drain; a second signal ends the process at once, as a crash would.
 
-    Exits with 2 and one clear line when the settings are wrong, with 70 when the watchdog found it stuck.
+    Bus or store may be away at the start: it waits for them, not ready. Exits with 2 and one clear line when the
+    settings are wrong, with 70 when the watchdog found it stuck.
     """
     try:
         settings = settings_class.from_env(os.environ)
@@ -68,6 +69,21 @@ def leave_soon(code: int) -> None:
     timer.start()
 
 
+async def finished_before(work: Coroutine[Any, Any, None], end: "asyncio.Task[Any]") -> bool:
+    """Run until `work` or `end` is over, whichever is first; work that is not is cancelled. Raises what it raised."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=LEFT_BEHIND_SECONDS)
+    if task.done() and not task.cancelled():
+        task.result()
+        return True
+    return False
+
+
 async def _run(build: Callable[[C, Platform], Service], settings: C) -> int:
     stop = asyncio.Event()
 
@@ -78,14 +94,14 @@ async def _run(build: Callable[[C, Platform], Service], settings: C) -> int:
 
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, asked)
-    async with open_platform(settings) as platform:
+    async with open_platform(settings, connect=False) as platform:
         service = build(settings, platform)
         with FolderLock(settings.data, service.name):
             try:
-                await service.start()
-                settle_memory()
-                waits = [asyncio.create_task(event.wait()) for event in (stop, service.stuck)]
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                stopped, stuck = (asyncio.create_task(event.wait()) for event in (stop, service.stuck))
+                if await finished_before(service.start_patiently(), stopped):
+                    settle_memory()
+                    await asyncio.wait({stopped, stuck}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 await service.drain()
     code = STUCK if service.stuck.is_set() else 0

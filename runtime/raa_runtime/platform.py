@@ -1,5 +1,6 @@
 """What services stand on: one bus, blobs, one HTTP session, a clock; opened once per process."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,18 @@ class Platform:
     open_store: Callable[[str], DocumentStore]
     kv: KeyValue
     clock: Clock = field(default_factory=SystemClock)
+    connected: bool = False
+    _connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def connect(self) -> None:
+        """Start the bus unless it is started, once for all services of the process.
+
+        Raises DependencyUnavailable, after which it may be called again, or Misconfigured.
+        """
+        async with self._connecting:
+            if not self.connected:
+                await self.bus.start()
+                self.connected = True
 
     def logger(self, service: str) -> Logger:
         """Give the logger of a service."""
@@ -77,19 +90,30 @@ def open_kv(settings: ServiceSettings) -> KeyValue:
 
 
 @contextlib.asynccontextmanager
-async def open_platform(settings: ServiceSettings) -> AsyncIterator[Platform]:
-    """Open everything, close it again; raises Misconfigured or DependencyUnavailable with what to do."""
+async def open_platform(settings: ServiceSettings, *, connect: bool = True) -> AsyncIterator[Platform]:
+    """Open everything, close it again; raises Misconfigured or DependencyUnavailable with what to do.
+
+    Without `connect` the bus is left to `Platform.connect`, for whoever can wait until it is there.
+    """
     import aiohttp
 
     bus = open_bus(settings)
-    await bus.start()
+    if connect:
+        await bus.start()
     kv = open_kv(settings)
     blobs = open_blobs(settings.blobs_url or f"file:{settings.data / 'blobs'}", settings.deployment)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     try:
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=512)) as http:
             yield Platform(
-                settings.deployment, settings.data, bus, blobs, http, lambda service: open_store(settings, service), kv
+                settings.deployment,
+                settings.data,
+                bus,
+                blobs,
+                http,
+                lambda service: open_store(settings, service),
+                kv,
+                connected=connect,
             )
     finally:
         await kv.close()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from raa_runtime.activities import Activities, Run
+from raa_runtime.away import Away
 from raa_runtime.bus.port import TopicPartition
 from raa_runtime.consumer import Consumer
 from raa_runtime.dispatch import Dispatcher, On, Rejection
@@ -92,6 +93,8 @@ class Service:
         self._background, self._before_ready = background, before_ready
         self._tasks: list[asyncio.Task[None]] = []
         self._phase = "starting"
+        self._waiting_for = Away(self.log)
+        self._serving = self._opened = False
         self._db = platform.open_store(name)
         self._liveness = Liveness(self._db, platform.clock, f"{name}@{settings.instance}", settings.lease_seconds)
         self._lanes = Lanes(self._lane_failed)
@@ -108,6 +111,7 @@ class Service:
             self.metrics,
             self._unready,
             own_pings | dict(pings or {}),
+            self._closed,
         )
 
     def _make_dispatcher(
@@ -188,23 +192,56 @@ class Service:
 
     # life
 
+    async def serve(self) -> None:
+        """Answer HTTP: alive, and not ready yet."""
+        if not self._serving:
+            self._serving = True
+            await self.http.start()
+
+    async def start_patiently(self) -> None:
+        """Start, however long bus or store are away; readiness names which. Raises Misconfigured."""
+
+        async def attempt() -> None:
+            await self._open_store()
+            await self.platform.connect()
+            await self.start()
+
+        await self.serve()
+        problem = await self._waiting_for.outlast(attempt)
+        if isinstance(problem, Exception):
+            raise problem
+
     async def start(self) -> None:
-        """Open the store, join the group, serve; returns when it is running (ready may follow)."""
-        await self._db.start([kind.spec for kind in self._kinds.values()])
-        await self._liveness.beat()
+        """Serve, open the store, join the group; returns when it is running (ready may follow).
+
+        Raises DependencyUnavailable when bus or store are away; it may then be called again.
+        """
+        await self.serve()
+        await self._open_store()
         if self.settings.create_topics:
             await self.platform.bus.apply_topics(topic_specs(self.settings))
-        await self.http.start()
-        self._spawn("heartbeat", self._keep_alive)
-        self._spawn("wakes", self._keep_waking)
-        for step in self._background:
-            self._spawn("background", step)
         if self._consumer:
             await self._consumer.start()
             self._spawn("consumer", self._consumer.run)
             self._spawn("watchdog", partial(self._watch, self._consumer))
+        self._spawn("wakes", self._keep_waking)
+        for step in self._background:
+            self._spawn("background", step)
         self._gauges()
         self._spawn("warm_up", self._warm_up)
+
+    async def _open_store(self) -> None:
+        """Open the store and keep the lease from then on, also while the bus is still away."""
+        if self._opened:
+            return
+        await self._db.start([kind.spec for kind in self._kinds.values()])
+        await self._liveness.beat()
+        self._opened = True
+        self._spawn("heartbeat", self._keep_alive)
+
+    def _closed(self) -> str | None:
+        """Say why its own routes are not served yet."""
+        return None if self._opened else f"{self.name} is starting: {self._waiting_for.reason or 'its store opens'}"
 
     def _gauges(self) -> None:
         running = self.metrics.gauge(f"raa_{self.name}_activities_running", "activities under way")
@@ -277,11 +314,15 @@ class Service:
 
     def _unready(self) -> dict[str, str]:
         missing = {} if self._phase == "running" else {"phase": self._phase}
+        if self._waiting_for.reason:
+            missing["start"] = self._waiting_for.reason
         if self._dispatcher.away.reason:
             missing["work"] = self._dispatcher.away.reason
         return missing
 
     async def _check_store(self) -> None:
+        if not self._opened:
+            raise DependencyUnavailable(self._waiting_for.reason or "it was not opened yet")
         await self._db.ping()
         skew = abs((await self._db.now() - self.platform.clock.now()).total_seconds())
         if skew > MOST_CLOCK_SKEW_SECONDS:
@@ -328,8 +369,9 @@ class Service:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
-        await self._close("lease", self._liveness.stop)
-        await self._close("store", self._db.close)
+        if self._opened:
+            await self._close("lease", self._liveness.stop)
+            await self._close("store", self._db.close)
         self._phase = "stopped"
         self.log.info("stopped")
 

@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from raa_runtime.bus.kafka_connection import KafkaTuning, within
 from raa_runtime.bus.port import TopicPartition, TopicSpec
-from raa_runtime.errors import DependencyUnavailable, Misconfigured
+from raa_runtime.errors import DependencyUnavailable, Misconfigured, TransientError
 
 _PING_SECONDS = 1.9
 _RETRY_SECONDS = 0.1
@@ -25,21 +25,35 @@ class KafkaAdmin:
     def __init__(self, options: dict[str, Any], tuning: KafkaTuning) -> None:
         self._options = options
         self._seconds = tuning.call_timeout
+        self._connected: AIOKafkaAdminClient | None = None
+
+    @property
+    def _client(self) -> AIOKafkaAdminClient:
+        if self._connected is None:
+            servers = ", ".join(self._options["bootstrap_servers"])
+            raise DependencyUnavailable(f"no connection to Kafka at {servers} yet; start it or set RAA_KAFKA_BOOTSTRAP")
+        return self._connected
 
     async def start(self) -> None:
-        """Connect; raises DependencyUnavailable."""
-        self._client = AIOKafkaAdminClient(**self._options, request_timeout_ms=int(self._seconds * 1000))
+        """Connect; raises DependencyUnavailable, and may then be called again."""
+        client = AIOKafkaAdminClient(**self._options, request_timeout_ms=int(self._seconds * 1000))
         try:
-            await within(self._seconds, self._client.start(), "connecting")
-        except DependencyUnavailable:
-            await self.stop()
+            await within(self._seconds, client.start(), "connecting")
+        except BaseException:
+            await self._close(client)
             raise
+        self._connected = client
 
     async def stop(self) -> None:
         """Disconnect."""
+        client, self._connected = self._connected, None
+        if client is not None:
+            await self._close(client)
+
+    async def _close(self, client: AIOKafkaAdminClient) -> None:
         try:
-            await within(self._seconds, self._client.close(), "disconnecting")
-        except DependencyUnavailable:
+            await within(self._seconds, client.close(), "disconnecting")
+        except TransientError:
             return
 
     async def ping(self) -> None:

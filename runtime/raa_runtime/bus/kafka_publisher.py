@@ -57,10 +57,17 @@ class KafkaPublisher:
         self._renewing = asyncio.Lock()
         self._alone = asyncio.Lock()
         self._farewells: set[asyncio.Task[None]] = set()
+        self._connected: AIOKafkaProducer | None = None
+
+    @property
+    def _producer(self) -> AIOKafkaProducer:
+        if self._connected is None:
+            raise DependencyUnavailable("no connection to Kafka yet; nothing was sent")
+        return self._connected
 
     async def start(self) -> None:
         """Connect; raises DependencyUnavailable, and Misconfigured without permission to write."""
-        self._producer = await self._open()
+        self._connected = await self._open()
 
     async def _open(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -81,13 +88,16 @@ class KafkaPublisher:
 
     async def stop(self) -> None:
         """Flush for a moment, then leave: the client alone would wait for ever for a broker that is away."""
-        await asyncio.gather(_stop(self._producer), *self._farewells)
+        leaving = [] if self._connected is None else [_stop(self._connected)]
+        await asyncio.gather(*leaving, *self._farewells)
 
     async def publish(self, messages: Sequence[Message]) -> list[Verdict]:
         """Append all in order, then wait for all together; a message without an answer in time is unknown."""
         verdicts: list[Verdict] = [_unsent()] * len(messages)
         sent: dict[int, asyncio.Future[Any]] = {}
-        producer = self._producer
+        if self._connected is None:
+            return verdicts
+        producer = self._connected
         try:
             async with asyncio.timeout(self._tuning.publish_timeout):
                 await self._append(producer, messages, verdicts, sent)
@@ -211,7 +221,7 @@ class KafkaPublisher:
         async with self._renewing:
             if self._producer is not broken:
                 return
-            self._producer = await self._open()
+            self._connected = await self._open()
             farewell = asyncio.create_task(_stop(broken), name="kafka-producer-farewell")
             self._farewells.add(farewell)
             farewell.add_done_callback(self._farewells.discard)
