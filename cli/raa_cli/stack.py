@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from raa_runtime.blobs import BlobStore
+from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.bus.port import Bus
 from raa_runtime.bus.socket_server import SocketServer
 from raa_runtime.errors import DependencyUnavailable, Misconfigured
@@ -89,7 +90,7 @@ class Stack:
                 starting = (service.start_patiently() for service in self.services.values())
                 self._starting = asyncio.gather(*starting)
                 opened.push_async_callback(self._stop_starting, self._starting)
-            door = SocketServer(self.bus, self.data, self.info)
+            door = SocketServer(self.bus, self.data, self.info, self.bus if isinstance(self.bus, EmbeddedBus) else None)
             await door.start()
             opened.push_async_callback(door.stop)
             self._opened = opened.pop_all()

@@ -20,6 +20,28 @@ async def ask(url: str, path: str, *, tenant: str = "default", body: Any = None,
     return await asyncio.to_thread(_ask, url, path, tenant, body, seconds)
 
 
+async def scrape(url: str, seconds: float = SECONDS) -> str:
+    """GET the metrics of a service, as text; raises DependencyUnavailable and CommandFailed."""
+    return await asyncio.to_thread(_scrape, url, seconds)
+
+
+def _scrape(url: str, seconds: float) -> str:
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.netloc, timeout=seconds)
+    try:
+        connection.request("GET", parts.path.rstrip("/") + "/metrics")
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
+    except (OSError, HTTPException) as problem:
+        raise DependencyUnavailable(f"{url} does not answer: {problem}") from None
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise CommandFailed(f"{url}/metrics answered {response.status}; is that the address of a service?")
+    return text
+
+
 def _ask(url: str, path: str, tenant: str, body: Any, seconds: float) -> Any:
     parts = urlsplit(url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection

@@ -1,7 +1,7 @@
 """The consumer policy, the same on every bus: lanes, bounded in-flight, watermark, pause and resume."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -70,6 +70,11 @@ class Consumer:
         """Name the partition numbers this member holds, over all topics."""
         return frozenset(place.partition for place in self._marks)
 
+    @property
+    def marks(self) -> Mapping[TopicPartition, Watermark]:
+        """Give the watermark of each partition this member holds."""
+        return self._marks
+
     async def run(self) -> None:
         """Fetch until `stop_taking`."""
         while self._taking:
@@ -93,7 +98,7 @@ class Consumer:
         mark = self._marks.get(record.place)
         if mark is None or not self._taking:
             return
-        mark.take(record.offset)
+        mark.take(record.offset, record.timestamp)
         self.in_flight += 1
         # whatever a record makes its reader raise is the record's fault; a raise here would lose those behind it
         addressed = result_of(lambda: self._intake.address(record))

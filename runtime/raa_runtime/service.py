@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from raa_runtime.activities import Activities, Run
 from raa_runtime.away import Away
+from raa_runtime.backlog import Backlog
 from raa_runtime.bus.port import TopicPartition
 from raa_runtime.consumer import Consumer
 from raa_runtime.dispatch import Dispatcher, On, Rejection
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 MOST_CLOCK_SKEW_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 10.0
+INFO_LABELS: Final = ("service", "instance", "deployment")
 MOST_WAKES_UNDER_WAY: Final = 2_000
 T = TypeVar("T")
 P = TypeVar("P")
@@ -100,6 +102,7 @@ class Service:
         self._lanes = Lanes(self._lane_failed)
         self.stuck = asyncio.Event()
         self._watchers: dict[tuple[str, str], list[Callable[[Any], None]]] = {}
+        self._backlog = Backlog(name, lambda: self._consumer.marks if self._consumer else {}, platform.clock)
         self._dispatcher = self._make_dispatcher(on, does, timers, rejections, observers)
         self._consumer = self._make_consumer(on) if on else None
         self._poller = Poller(self._db, platform.clock, kinds, self._partitions, self._dispatcher.wake)
@@ -136,7 +139,7 @@ class Service:
             self.log,
             self._activities.launch,
             self._activities.stop,
-            (*observers, self._tell_watchers),
+            (*observers, self._tell_watchers, self._backlog.observe),
         )
         events = self.metrics.counter(f"raa_{self.name}_events_total", "events by outcome", ("topic", "outcome"))
         policy = IntakePolicy(settings.allow_anonymous, settings.tenants)
@@ -249,6 +252,9 @@ class Service:
         if consumer := self._consumer:
             in_flight = self.metrics.gauge(f"raa_{self.name}_in_flight_records", "records taken and not settled")
             in_flight.set_function(lambda: consumer.in_flight)
+            self.metrics.registry.register(self._backlog)
+        info = self.metrics.gauge("raa_service_info", "1; which service and which process answers", INFO_LABELS)
+        info.labels(self.name, self.settings.instance, self.settings.deployment).set(1)
 
     async def _warm_up(self) -> None:
         for step in self._before_ready:

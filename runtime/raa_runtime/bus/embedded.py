@@ -5,13 +5,14 @@ import sqlite3
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Final, TypeVar
 
 from raa_runtime.bus.log import Log
 from raa_runtime.bus.port import Message, Rebalance, Record, TopicPartition, TopicSpec
-from raa_runtime.errors import DependencyUnavailable, PublishRefused, TransientError
+from raa_runtime.errors import DependencyUnavailable, Misconfigured, PublishRefused, TransientError
 from raa_runtime.guard import outcome_of
 from raa_schemas.topics import MAX_MESSAGE_BYTES
 
@@ -286,6 +287,23 @@ class EmbeddedBus:
     async def topics(self) -> dict[str, int]:
         """Give the topics there are."""
         return dict(self._log.partitions)
+
+    async def times(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, datetime]:
+        """Give the time of the first record at or behind each offset."""
+        found = {place: self.fetch(place, offset, 1) for place, offset in offsets.items()}
+        return {place: records[0].timestamp for place, records in found.items() if records}
+
+    async def groups(self) -> dict[str, int]:
+        """Name the groups, with their members."""
+        await self.flush()
+        members = {group: len(members) for group, members in self._groups.items()}
+        return dict.fromkeys(self._log.offsets, 0) | members
+
+    async def grow(self, partitions: Mapping[str, int]) -> None:
+        """Give topics more partitions; refused while a group has members here."""
+        if present := [group for group, members in (await self.groups()).items() if members]:
+            raise Misconfigured(f"{present[0]} still reads; stop what reads before keys move")
+        await self._in_thread(lambda: self._log.grow(partitions))
 
     async def ping(self) -> None:
         """Try to write."""

@@ -110,6 +110,15 @@ class Log:
         self._load()
         return [spec.name for spec in missing]
 
+    def grow(self, partitions: Mapping[str, int]) -> None:
+        """Give topics more partitions, all in one transaction; nobody may read or write meanwhile, for keys move."""
+        with self._transaction():
+            self._writer.executemany(
+                "UPDATE topics SET partitions = ? WHERE name = ? AND partitions < ?",
+                [(count, name, count) for name, count in partitions.items()],
+            )
+        self._load()
+
     def write(self, messages: Sequence[Message], commits: Mapping[str, Mapping[TopicPartition, int]]) -> list[Record]:
         """Append records and store offsets in one durable transaction; returns the records with their places."""
         now = datetime.now(UTC)

@@ -76,6 +76,21 @@ class SocketBus:
         topics: dict[str, int] = (await self._ask({"op": "topics"}))["topics"]
         return topics
 
+    async def times(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, datetime]:
+        """Give the time of the first record at or behind each offset."""
+        asked = [[place.topic, place.partition, offset] for place, offset in offsets.items()]
+        rows = (await self._ask({"op": "times", "offsets": asked}))["times"]
+        return {TopicPartition(topic, part): datetime.fromisoformat(at) for topic, part, at in rows}
+
+    async def groups(self) -> dict[str, int]:
+        """Name the groups, with their members."""
+        groups: dict[str, int] = (await self._ask({"op": "groups"}))["groups"]
+        return groups
+
+    async def grow(self, partitions: Mapping[str, int]) -> None:
+        """Refuse: keys must not move below a stack that runs."""
+        raise Misconfigured(f"a stack runs on {self._folder}; stop it before its topics grow")
+
     async def info(self) -> dict[str, Any]:
         """Ask the owner about itself: pid, services and their URLs."""
         info: dict[str, Any] = (await self._ask({"op": "info"}))["info"]

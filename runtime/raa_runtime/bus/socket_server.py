@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from raa_runtime.bus.port import Bus, Message, Record
+from raa_runtime.bus.operations import Operations
+from raa_runtime.bus.port import Bus, Message, Record, TopicPartition
 from raa_runtime.errors import Misconfigured, PublishRefused
 from raa_runtime.guard import outcome_of
 
@@ -36,10 +37,10 @@ def socket_path(folder: Path) -> Path:
 
 
 class SocketServer:
-    """Serve one JSON object per line: publish, read, offsets, topics, info. Only this user may connect."""
+    """Serve one JSON object per line: what clients and operators ask of a bus. Only this user may connect."""
 
-    def __init__(self, bus: Bus, folder: Path, info: Info) -> None:
-        self._bus, self._path, self._info = bus, socket_path(folder), info
+    def __init__(self, bus: Bus, folder: Path, info: Info, operations: Operations | None = None) -> None:
+        self._bus, self._path, self._info, self._operations = bus, socket_path(folder), info, operations
         self._open: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -121,10 +122,19 @@ class SocketServer:
             await _send(writer, {"offsets": [[place.topic, place.partition, at] for place, at in offsets.items()]})
         elif operation == "topics":
             await _send(writer, {"topics": await self._bus.topics()})
+        elif operation in {"times", "groups"} and self._operations is not None:
+            await _send(writer, await _operate(self._operations, request))
         elif operation == "info":
             await _send(writer, {"info": await self._info()})
         else:
             raise ValueError(f"unknown operation {operation!r}")
+
+
+async def _operate(operations: Operations, request: dict[str, Any]) -> dict[str, Any]:
+    if request["op"] == "groups":
+        return {"groups": await operations.groups()}
+    wanted = {TopicPartition(topic, part): offset for topic, part, offset in request["offsets"]}
+    return {"times": [[*place, at.isoformat()] for place, at in (await operations.times(wanted)).items()]}
 
 
 async def _send(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
