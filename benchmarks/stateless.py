@@ -1,0 +1,94 @@
+"""The consumer policy without state: envelope, validation, lanes, bounded in-flight, pipelined sends, watermark.
+
+What a stage that keeps nothing costs on our bus. A redelivered event is passed on again, under the same event id.
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from benchmarks.own import HOPS, following
+from raa_runtime.bus.port import Message, Record
+from raa_runtime.consumer import Consumer
+from raa_runtime.intake import Addressed, Intake, read_body
+from raa_runtime.lanes import Lanes
+from raa_runtime.platform import Platform
+from raa_runtime.settings import ServiceSettings
+from raa_runtime.telemetry import Metrics
+from raa_schemas.event import Event
+from raa_schemas.ids import event_id, owned
+from raa_schemas.tenants import IntakePolicy
+from raa_schemas.topics import topic_of
+
+POLICY: Final = IntakePolicy(allow_anonymous=True, tenants=frozenset())
+
+
+class Stage:
+    """One stage: it starts and drains like a service."""
+
+    def __init__(self, number: int, settings: ServiceSettings, platform: Platform, *, passes_on: bool = True) -> None:
+        self.name, self._event = f"hop{number}", HOPS[number]
+        self._platform, self._deployment, self._passes_on = platform, settings.deployment, passes_on
+        self._lanes = Lanes()
+        counted = Metrics().counter(f"raa_{self.name}_events_total", "events by outcome", ("topic", "outcome"))
+        self._handled = counted.labels(self._event.event_type(), "handled")
+        self._consumer = Consumer(
+            platform.bus,
+            owned(self._deployment, self.name),
+            [owned(self._deployment, self._event.event_type())],
+            Intake(self._deployment, POLICY),
+            self._lanes,
+            lambda read: read.aggregate,
+            self._handle,
+            self._poison,
+            settings.max_in_flight,
+            platform.clock,
+            platform.logger(self.name),
+        )
+
+    async def start(self) -> None:
+        """Join the group."""
+        await self._consumer.start()
+        self._running = asyncio.create_task(self._consumer.run())
+
+    async def _handle(self, read: Addressed) -> None:
+        event = read_body(read)
+        self._handled.inc()
+        if not self._passes_on:
+            return
+        [problem] = await self._platform.bus.publish(
+            [self._message(read, following(event.data, read.envelope.subject))]
+        )
+        if problem:
+            raise problem
+
+    def _message(self, read: Addressed, event: Event) -> Message:
+        topic, kind = topic_of(type(event)), event.event_type()
+        identity = event_id(self._deployment, self.name, read.aggregate, kind, 1)
+        envelope = replace(
+            read.envelope,
+            id=identity,
+            source=f"raa/{self.name}",
+            type=kind,
+            time=self._platform.clock.now(),
+            tenant=read.tenant,
+            dataschema=event.schema_name(),
+            causation_id=read.envelope.id,
+        )
+        key = topic.aggregate_id(read.tenant, read.envelope.subject, None)
+        return Message(owned(self._deployment, topic.name), key.encode(), event.to_json(), tuple(envelope.headers()))
+
+    async def _poison(self, record: Record, problem: Exception, _: object) -> None:
+        raise ValueError(f"offset {record.offset} of {record.topic}: {problem}")
+
+    async def drain(self) -> None:
+        """Finish what was taken, commit, leave."""
+        self._consumer.stop_taking()
+        await self._lanes.idle()
+        await self._consumer.close()
+        self._running.cancel()
+
+
+def stages(settings: ServiceSettings, platform: Platform) -> list[Stage]:
+    """Put the four stages together."""
+    return [Stage(number, settings, platform) for number in range(len(HOPS))]
