@@ -25,8 +25,10 @@ KEEP_ALIVE_SECONDS = 75
 OPERATIONS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Bind a TCP socket; port 0 takes a free one. Raises Misconfigured when the address cannot be had."""
+def listen(host: str, port: int) -> socket.socket | None:
+    """Bind a TCP socket; port 0 takes a free one, an empty host none at all. Raises Misconfigured when it cannot."""
+    if not host:
+        return None
     # With the protocol named, asyncio switches Nagle's algorithm off; without it each answer waits 40 ms for an ACK.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -115,13 +117,14 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """Serve until stopped. `unready` gives what is not ready, by name; readiness is that it gives nothing.
 
-    While `closed` gives a reason, only health, readiness and metrics are served.
+    While `closed` gives a reason, only health, readiness and metrics are served. Without a socket nobody is served, and
+    it only knows what is missing.
     """
 
     def __init__(
         self,
         name: str,
-        sock: socket.socket,
+        sock: socket.socket | None,
         routes: APIRouter | None,
         metrics: Metrics,
         unready: Callable[[], Mapping[str, str]],
@@ -131,6 +134,11 @@ class HttpServer:
         self._sock = sock
         self._unready, self._pings = unready, pings
         self._metrics = metrics
+        self._serving: asyncio.Task[None] | None = None
+        if sock is not None:
+            self._set_up(name, routes, closed)
+
+    def _set_up(self, name: str, routes: APIRouter | None, closed: Callable[[], str | None]) -> None:
         app = FastAPI(title=f"raa {name}", docs_url=None, redoc_url=None)
         app.add_middleware(BodyLimit)
         app.add_middleware(Gate, closed=closed)
@@ -153,11 +161,12 @@ class HttpServer:
         )
         self.app = app
         self._server = _Server(config)
-        self._serving: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        """Give the base URL."""
+        """Give the base URL; empty without a socket."""
+        if self._sock is None:
+            return ""
         host, port = self._sock.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -199,6 +208,8 @@ class HttpServer:
 
     async def start(self) -> None:
         """Accept connections."""
+        if self._sock is None:
+            return
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._sock]), name="http")
         while not self._server.started:
             if self._serving.done():
@@ -207,6 +218,8 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Finish open requests for at most 2 seconds, then stop."""
+        if self._sock is None:
+            return
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving

@@ -1,0 +1,73 @@
+"""The way between a process and a server: a request arrives or does not, and its reply comes, late or never."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from raa_runtime.errors import DependencyUnavailable
+from raa_runtime.guard import result_of
+from raa_runtime.simulated.chance import Chance
+from raa_runtime.simulated.process import OUTSIDE, PROCESS
+
+T = TypeVar("T")
+UNANSWERED_SECONDS: Final = 2.0
+
+
+class Server:
+    """What stands behind wires: the broker, or one store. `away` counts the outages under way."""
+
+    def __init__(self, name: str, chance: Chance) -> None:
+        self.name, self.chance = name, chance
+        self.away = 0
+
+    def refusal(self) -> DependencyUnavailable:
+        """Build what a caller hears who got no reply."""
+        return DependencyUnavailable(f"the simulated {self.name} does not answer")
+
+
+class Wire:
+    """One connection. What is sent first arrives first."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._last = 0.0
+
+    async def ask(self, act: Callable[[], T], *, loses_reply: bool = False) -> T:
+        """Have the server act when the request arrives; raises DependencyUnavailable when no reply comes.
+
+        Then it is unknown whether it acted.
+        """
+        loop, chance, process = asyncio.get_running_loop(), self._server.chance, PROCESS.get()
+        reply: asyncio.Future[T] = loop.create_future()
+        lost = loses_reply and chance.happens(chance.weather.lost_reply)
+
+        def arrive() -> None:
+            if process is not None and process.gone:
+                return
+            if self._server.away:
+                answer(None, self._server.refusal(), UNANSWERED_SECONDS)
+                return
+            said = result_of(act)
+            problem = said if isinstance(said, Exception) else self._server.refusal() if lost else None
+            answer(said, problem, UNANSWERED_SECONDS if lost else 0.0)
+
+        def answer(value: Any, problem: Exception | None, pause: float) -> None:
+            pause += chance.delay() if chance.happens(0.5) else 0.0
+            if pause:
+                loop.call_later(pause, settle, reply, value, problem, context=OUTSIDE)
+            else:
+                settle(reply, value, problem)
+
+        self._last = at = max(loop.time() + chance.delay(), self._last)
+        loop.call_at(at, arrive, context=OUTSIDE)
+        return await reply
+
+
+def settle(reply: "asyncio.Future[Any]", value: Any, problem: Exception | None) -> None:
+    """Give a waiting caller its answer, unless it has gone."""
+    if reply.done():
+        return
+    if problem is None:
+        reply.set_result(value)
+    else:
+        reply.set_exception(problem)
