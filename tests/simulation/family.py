@@ -188,7 +188,12 @@ class Family:
             if done is not None:
                 return done
         await call.before_effect()
-        return await client.act(call.effect, call.key, call.epoch, place_of(call))
+        try:
+            return await client.act(call.effect, call.key, call.epoch, place_of(call))
+        except DependencyUnavailable:
+            if call.effect in {"once", "checkable"}:  # nobody may simply ask again
+                raise ActivityFailed(error("outcome_unknown", "no reply")) from None
+            raise
 
     # reflector
 

@@ -115,8 +115,8 @@ class SimulatedSubscription:
         self._news.set()
 
     def dealt(self, held: Mapping[TopicPartition, int]) -> None:
-        """Hear of the own share."""
-        self._dealt = held
+        """Hear of the own share; every invitation so far was to this deal."""
+        self._dealt, self._invited = held, False
         self._news.set()
 
     def arrived(self) -> None:
@@ -140,11 +140,13 @@ class SimulatedSubscription:
                 await self._give_up()
             elif self not in self._group.members:
                 await self._rejoin()
-            elif self._dealt is not None:
+            if self._dealt is not None and not self._invited:
                 await self._take(self._dealt)
 
     async def _give_up(self) -> None:
         await asyncio.sleep(self._broker.chance.between(0.0, HEARTBEAT_SECONDS))
+        if not self._invited:
+            return
         self._invited, self._dealt = False, None
         await self._lose()
         with suppress(DependencyUnavailable):
