@@ -102,6 +102,9 @@ class Dispatcher:
                 if not isinstance(problem, Exception):
                     self.count(addressed.topic.name, "deferred")
                     return
+                if isinstance(problem, AlreadyHandled):  # another member, or a write whose reply got lost, was first
+                    self.count(addressed.topic.name, "duplicate")
+                    return
             if is_permanent(problem) or tries >= DEFECT_TRIES:
                 await self._bury(addressed, problem, tries, begun)
                 return
