@@ -20,6 +20,7 @@ PING_SECONDS = 2.5
 MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 BODY_SECONDS: Final = 30.0
 MOST_CONNECTIONS: Final = 1_000
+_BACKLOG: Final = 4_096
 # Longer than our clients keep an idle connection (15 s), or they would send on one that is just being closed.
 KEEP_ALIVE_SECONDS = 75
 OPERATIONS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -130,10 +131,12 @@ class HttpServer:
         unready: Callable[[], Mapping[str, str]],
         pings: Mapping[str, Ping],
         closed: Callable[[], str | None] = lambda: None,
+        max_connections: int = MOST_CONNECTIONS,
     ) -> None:
         self._sock = sock
         self._unready, self._pings = unready, pings
         self._metrics = metrics
+        self._max_connections = max_connections
         self._serving: asyncio.Task[None] | None = None
         if sock is not None:
             self._set_up(name, routes, closed)
@@ -157,7 +160,8 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,  # nobody in front of us speaks for a client
             date_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
+            limit_concurrency=self._max_connections,
+            backlog=_BACKLOG,  # a restart brings all waiting callers back at once
         )
         self.app = app
         self._server = _Server(config)

@@ -25,7 +25,9 @@ from raa_schemas.errors import CODES, ErrorInfo
 from raa_schemas.event import parse_instant
 from raa_schemas.ids import DEFAULT_TENANT, TenantId, is_task_id, is_tenant_id
 
-_LOOK_SECONDS: Final = 2.0  # an answer written by another instance is only seen by looking again
+# An answer that another instance writes is only seen by looking again; looking costs a read, and thousands may wait.
+_FIRST_LOOK_SECONDS: Final = 2.0
+_LAST_LOOK_SECONDS: Final = 30.0
 _STATUS: Final = {"rate_limited": 429, "budget_exhausted": 402, "conflict": 409, "too_large": 413, "unknown_model": 404}
 _MAX_KEY: Final = 256
 
@@ -121,16 +123,18 @@ class ChatDesk:
         """Wait for the end of the call, and say how the request stood when it came."""
         service, deadline = self._service(), self._clock.monotonic() + seconds
         standing: Standing | None = None
+        pause = _FIRST_LOOK_SECONDS
         while True:
             left = deadline - self._clock.monotonic()
-            look = max(min(left, _LOOK_SECONDS), 0.05)
+            look = max(min(left, pause), 0.05)
             try:
                 settled: Answer | ErrorInfo = await service.call_and_wait(CHAT, aggregate, ask, asked, _settled, look)
                 return settled, standing or asked.standing
             except TimeoutError:
                 standing, asked.again = standing or asked.standing, True
-                if left <= _LOOK_SECONDS:
+                if left <= pause:
                     return _LATE, standing
+                pause = min(pause * 2, _LAST_LOOK_SECONDS)
 
     def _asked(self, request: ChatRequest, context: Context) -> Asked:
         chosen = choose_model(self._catalogue, request.model)
