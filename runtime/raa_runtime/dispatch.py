@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -28,7 +28,15 @@ from raa_runtime.state.aggregate import Aggregate, Deferred, Entry
 from raa_runtime.state.codec import Kind
 from raa_runtime.unit import Completed, E, Received, Unit
 from raa_runtime.unit_of_work import Address, Cause, UnitOfWork
-from raa_runtime.wakes import CompletedHandler, TimerHandler, fire_timers, shrink, take_over, to_take_over
+from raa_runtime.wakes import (
+    CompletedHandler,
+    TimerHandler,
+    fire_timers,
+    forget_ended,
+    shrink,
+    take_over,
+    to_take_over,
+)
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.envelope import InvalidEventError
 from raa_schemas.errors import error
@@ -66,6 +74,7 @@ class Dispatcher:
     completed: Mapping[str, CompletedHandler]
     timers: Mapping[str, Mapping[str, TimerHandler]]
     dead: Callable[[], frozenset[str]]
+    lives: Callable[[str], bool]
     rejections: Rejection | None = None
     count: Callable[[str, str], None] = lambda *_: None
     settled: Callable[[str, str, str, int], None] = lambda *_: None
@@ -237,7 +246,8 @@ class Dispatcher:
                 return
             del unit.aggregate.activities[done.activity_id]
             unit.cause_id = activity.cause_id or unit.cause_id
-            self.completed[done.kind](unit, done)
+            if not unit.closed:
+                self.completed[done.kind](unit, done)
             unit.ignored = None  # even if nothing follows from it, the activity is over
 
         problem = await self.away.outlast(lambda: self.work.run(at, decide, "completed"))
@@ -245,25 +255,44 @@ class Dispatcher:
             failed = replace(done, outcome="failed", result=None, error=error("too_large", str(problem)))
             await self._complete(at, failed)
             return
-        if isinstance(problem, Exception):
-            await self._insist(at, decide, "completed")
+        if isinstance(problem, Exception) and await self._insist(at, decide, "completed"):
+            await self._leave_outcome(at, done)
         self.settled(at.kind.name, at.id, done.activity_id, done.epoch)
 
-    async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], cause: Cause) -> None:
-        """Run a unit that no redelivery would repeat; a defect quarantines the aggregate instead of losing it."""
+    async def _leave_outcome(self, at: Address, done: Completed) -> None:
+        """Keep an outcome with its intent for a process of the newer release that wrote this state."""
+
+        def decide(unit: Unit[Any]) -> None:
+            activity = unit.aggregate.activities.get(done.activity_id)
+            if activity is None or activity.epoch != done.epoch or activity.owner != unit.owner:
+                unit.ignore("fenced: this activity was settled or taken over")
+                return
+            activity.kept = asdict(done)
+            unit.aggregate.partition = None  # any newer member may claim it, whatever its partitions
+
+        failed = await self.away.outlast(lambda: self.work.run(at, decide, "completed", header_only=True))
+        if isinstance(failed, Exception):
+            self.work.log.critical("outcome_not_kept", aggregate=at.id, activity=done.activity_id, exc_info=failed)
+
+    async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], cause: Cause) -> NewerState | None:
+        """Run a unit that no redelivery would repeat; a defect quarantines the aggregate instead of losing it.
+
+        Gives NewerState back: only a process of a newer release may decide here.
+        """
         tries = 0
         while True:
             tries += 1
             problem = await self.away.outlast(lambda: self.work.run(at, decide, cause))
             if not isinstance(problem, Exception):
-                return
+                return None
             self.work.log.error("unit_defect", cause=cause, aggregate=at.id, exc_info=problem)
             if isinstance(problem, NewerState):
-                return  # when this process stops, its lease goes to one that can read it
+                return problem
             if tries >= (self.settings.defer_tries if isinstance(problem, TransientError) else DEFECT_TRIES):
                 break
             await asyncio.sleep(0.05 * 2**tries)
         await self._give_up(at, problem, cause)
+        return None
 
     async def _give_up(self, at: Address, problem: Exception, cause: Cause) -> None:
         quarantine = partial(self._quarantine, problem=problem)
@@ -370,13 +399,22 @@ class Dispatcher:
             self._quarantine(unit, aggregate.unreadable)
         elif aggregate.closed and not aggregate.deferred:
             # The write publishes what is left; the next wake finds the outbox empty.
-            if not aggregate.outbox:
+            forget_ended(aggregate, dead, now)
+            if not aggregate.outbox and not aggregate.activities:
                 shrink(unit)
             aggregate.wake_tries = 0
         elif aggregate.wake_tries >= WAKE_TRIES:
             self._quarantine(unit, PermanentError(f"{aggregate.wake_tries} wakes in a row failed"))
-        else:
+        elif not self._was_interrupted(aggregate):
             aggregate.wake_tries += 1
+
+    def _was_interrupted(self, aggregate: Aggregate[Any]) -> bool:
+        """Say whether the last wake ended with its process: no fault of the aggregate, unless it happens all the time.
+
+        The claim was then the last write. Of several in a row each fourth counts (they differ by one version each).
+        """
+        claimed_by = aggregate.write_id.rpartition("/")[0]
+        return aggregate.wake_tries > 0 and not self.lives(claimed_by) and aggregate.version % 4 != 0
 
     async def _work_off(self, at: Address) -> None:
         """Try the deferred events that are due, in order; the first that fails again holds back the others."""

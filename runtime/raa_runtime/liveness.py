@@ -38,6 +38,7 @@ def _may_run(incarnation: str) -> bool:
 class _Sighting:
     beat: int
     at: float
+    moved: bool = False
 
 
 class Liveness:
@@ -50,7 +51,9 @@ class Liveness:
         self._lease_seconds = lease_seconds
         self._renewed = 0.0
         self._seen: dict[str, _Sighting] = {}
+        self._alive: frozenset[str] = frozenset()
         self.dead: frozenset[str] = frozenset()
+        self.namesake: str | None = None
 
     @property
     def incarnation(self) -> str:
@@ -65,16 +68,25 @@ class Liveness:
         self._renewed = before
         rows = [row for row in await self._store.processes() if row.incarnation != self.incarnation]
         self.dead = frozenset(row.incarnation for row in rows if self._is_dead(row))
+        self._alive = frozenset(row.incarnation for row in rows) - self.dead
+        mine = {row.incarnation for row in rows if row.instance == self._own.instance}
+        self.namesake = min(mine & self._alive, default=None)
+
+    def lives(self, incarnation: str) -> bool:
+        """Say whether this is a process that was alive at the last beat, or this one."""
+        return incarnation == self.incarnation or incarnation in self._alive
 
     def _is_dead(self, row: Process) -> bool:
-        if row.stopped or (row.instance == self._own.instance and not _may_run(row.incarnation)):
+        if row.stopped:
             return True
-        now = self._clock.monotonic()
-        sighting = self._seen.get(row.incarnation)
-        if sighting is None or sighting.beat != row.beat:
-            self._seen[row.incarnation] = _Sighting(row.beat, now)
-            return False
-        return now - sighting.at > self._lease_seconds
+        now, before = self._clock.monotonic(), self._seen.get(row.incarnation)
+        if before is None or before.beat != row.beat:
+            self._seen[row.incarnation] = _Sighting(row.beat, now, moved=before is not None)
+        sighting = self._seen[row.incarnation]
+        # A former run of ours is dead at once. One that goes on beating is a process that was given our name, perhaps
+        # where we cannot see its pid: another container or machine.
+        former = row.instance == self._own.instance and not sighting.moved and not _may_run(row.incarnation)
+        return former or now - sighting.at > self._lease_seconds
 
     def check(self) -> None:
         """Raise LeaseLost when this process may count as dead to others."""
@@ -83,8 +95,7 @@ class Liveness:
             raise LeaseLost(f"no heartbeat for {silent:.1f} s; another process may have taken over")
 
     async def forget(self, incarnation: str) -> None:
-        """Remove a dead process's row once nothing of its work remains."""
-        self._seen.pop(incarnation, None)
+        """Remove a dead process's row once nothing of its work remains; if it lives after all, it beats again."""
         await self._store.forget(incarnation)
 
     async def stop(self) -> None:

@@ -16,6 +16,7 @@ from raa_runtime.dispatch import Dispatcher, On, Rejection
 from raa_runtime.errors import DependencyUnavailable, TransientError
 from raa_runtime.guard import outcome_of
 from raa_runtime.http import HttpServer, Ping, listen
+from raa_runtime.instance import instance_name
 from raa_runtime.intake import Intake
 from raa_runtime.lanes import Lanes
 from raa_runtime.liveness import Liveness
@@ -98,7 +99,8 @@ class Service:
         self._waiting_for = Away(self.log)
         self._serving = self._opened = False
         self._db = platform.open_store(name)
-        self._liveness = Liveness(self._db, platform.clock, f"{name}@{settings.instance}", settings.lease_seconds)
+        self.instance = instance_name(settings.instance, settings.data)
+        self._liveness = Liveness(self._db, platform.clock, f"{name}@{self.instance}", settings.lease_seconds)
         self._lanes = Lanes(self._lane_failed)
         self.stuck = asyncio.Event()
         self._watchers: dict[tuple[str, str], list[Callable[[Any], None]]] = {}
@@ -157,6 +159,7 @@ class Service:
             completed={do.name: do.completed for do in does},
             timers=by_kind,
             dead=lambda: self._liveness.dead,
+            lives=self._liveness.lives,
             rejections=rejections,
             count=lambda topic, outcome: events.labels(topic, outcome).inc(),
             settled=self._activities.settled,
@@ -254,7 +257,7 @@ class Service:
             in_flight.set_function(lambda: consumer.in_flight)
             self.metrics.registry.register(self._backlog)
         info = self.metrics.gauge("raa_service_info", "1; which service and which process answers", INFO_LABELS)
-        info.labels(self.name, self.settings.instance, self.settings.deployment).set(1)
+        info.labels(self.name, self.instance, self.settings.deployment).set(1)
 
     async def _warm_up(self) -> None:
         for step in self._before_ready:
@@ -320,6 +323,8 @@ class Service:
 
     def _unready(self) -> dict[str, str]:
         missing = {} if self._phase == "running" else {"phase": self._phase}
+        if self._liveness.namesake:
+            missing["instance"] = f"{self._liveness.namesake} has this process's name; set RAA_INSTANCE apart"
         if self._waiting_for.reason:
             missing["start"] = self._waiting_for.reason
         if self._dispatcher.away.reason:

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_origin
@@ -25,7 +24,7 @@ class ServiceSettings(BaseModel):
 
     deployment: str = Field("", pattern=DEPLOYMENT_PATTERN, description="prefix of everything owned on shared systems")
     data: Path = Field(Path("raa-data"), description="folder of this process's own files")
-    instance: str = Field(default_factory=socket.gethostname, description="name of this process, kept over restarts")
+    instance: str = Field("", description="name of this process, kept over restarts; empty: made from host and folder")
     bus: Literal["embedded", "kafka"] = Field("embedded", description="which bus")
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka servers, host:port separated by commas")
     kafka_security: dict[str, Any] = Field(default_factory=dict, description="JSON: protocol, mechanism, username, …")

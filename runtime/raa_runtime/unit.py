@@ -218,11 +218,19 @@ class Unit(Generic[S]):
             self.aggregate.marks[name] = value
 
     def close(self) -> None:
-        """End the aggregate: no timers, no activities; it shrinks once its outbox is known to be published."""
+        """End the aggregate: no timers, no activities; it shrinks once its outbox is known to be published.
+
+        What other processes run for it stays noted as to be stopped until it has ended; its outcome decides nothing.
+        """
         self.aggregate.closed = True
         self.aggregate.timers.clear()
-        self.stopped += self.aggregate.activities
-        self.aggregate.activities.clear()
+        elsewhere = {}
+        for name, activity in self.aggregate.activities.items():
+            if activity.owner == self.owner:
+                self.stopped.append(name)
+            else:
+                elsewhere[name], activity.stopping = activity, True
+        self.aggregate.activities = elsewhere
 
     def ignore(self, reason: str) -> None:
         """Decide that there is nothing to do; creates no aggregate."""

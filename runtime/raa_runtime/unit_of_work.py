@@ -294,7 +294,10 @@ def wake_time(aggregate: Aggregate[Any], cause: Cause, now: float) -> float | No
     if aggregate.quarantined:
         return now + OUTBOX_CHECK_SECONDS if aggregate.outbox and cause != "event" else None
     times = list(aggregate.timers.values())
-    times += [activity.deadline + ACTIVITY_GRACE_SECONDS for activity in aggregate.activities.values()]
+    times += [
+        now if activity.kept else activity.deadline + ACTIVITY_GRACE_SECONDS
+        for activity in aggregate.activities.values()
+    ]
     times += [aggregate.deferred[0].due] if aggregate.deferred else []
     if aggregate.closed:
         times.append(now + SHRINK_SECONDS)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from raa_runtime.clock import Clock
-from raa_runtime.state.aggregate import Activity, stop_mark
+from raa_runtime.state.aggregate import Activity, Aggregate, stop_mark
 from raa_runtime.state.codec import Kind
 from raa_runtime.state.port import DocumentStore
 from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import ACTIVITY_GRACE_SECONDS
-from raa_schemas.errors import error
+from raa_schemas.errors import ErrorInfo, error
 
 POLL_SECONDS: Final = 0.5
 MOST_RUNS: Final = 5
@@ -36,6 +36,13 @@ def fire_timers(unit: Unit[Any], handlers: dict[str, TimerHandler]) -> None:
             handlers[name](unit, name)
 
 
+def forget_ended(aggregate: Aggregate[Any], dead: Collection[str], now: float) -> None:
+    """Drop the activities of an ended aggregate that nobody runs any more; those asked to stop say so themselves."""
+    for activity in list(aggregate.activities.values()):
+        if activity.owner in dead or now > activity.deadline + ACTIVITY_GRACE_SECONDS:
+            del aggregate.activities[activity.id]
+
+
 def take_over(unit: Unit[Any], dead: Collection[str], completed: dict[str, CompletedHandler]) -> None:
     """Settle or reclaim the activities of dead processes and those far past their deadline.
 
@@ -43,9 +50,13 @@ def take_over(unit: Unit[Any], dead: Collection[str], completed: dict[str, Compl
     """
     now = unit.now.timestamp()
     for activity in list(unit.aggregate.activities.values()):
-        if not to_take_over(activity, dead, now):
+        if activity.kept is not None:
+            del unit.aggregate.activities[activity.id]
+            unit.cause_id = activity.cause_id or unit.cause_id
+            completed[activity.kind](unit, _kept(activity.kept))
+        elif not to_take_over(activity, dead, now):
             continue
-        if activity.attempt >= MOST_RUNS:
+        elif activity.attempt >= MOST_RUNS:
             _settle(unit, activity, "unknown" if activity.effect == "once" else "failed", completed)
         elif activity.stopping:
             _settle(unit, activity, "cancelled", completed)
@@ -57,6 +68,11 @@ def take_over(unit: Unit[Any], dead: Collection[str], completed: dict[str, Compl
             activity.owner, activity.epoch, activity.attempt = unit.owner, activity.epoch + 1, activity.attempt + 1
             activity.deadline = now + activity.timeout_seconds
             unit.started.append(activity)
+
+
+def _kept(stored: dict[str, Any]) -> Completed:
+    info = stored["error"]
+    return Completed(**stored | {"error": ErrorInfo.model_validate(info) if info else None})
 
 
 def to_take_over(activity: Activity, dead: Collection[str], now: float) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from socket import gethostname
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -47,7 +48,7 @@ class KafkaBus:
         """Build it as the settings say; raises Misconfigured."""
         tuning = KafkaTuning(heartbeat=settings.kafka_heartbeat_seconds, session=settings.kafka_session_seconds)
         security = KafkaSecurity.from_settings(settings.kafka_security)
-        client_id = owned(settings.deployment, f"raa-{settings.instance}")
+        client_id = owned(settings.deployment, f"raa-{settings.instance or gethostname()}")
         return cls(settings.kafka_bootstrap, client_id=client_id, security=security, tuning=tuning)
 
     async def start(self) -> None:

@@ -49,7 +49,8 @@ class Entry:
 class Activity:
     """An intent: work outside the lane, and who does it. Times are seconds since the epoch.
 
-    `cause_id` is the event that led to it, which causes what its outcome publishes too.
+    `cause_id` is the event that led to it, which causes what its outcome publishes too. `kept` is what it came
+    to, kept because this aggregate could not take it: it was quarantined, or is of a newer release.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Activity:
     started_at: float = 0.0
     stopping: bool = False
     cause_id: str | None = None
+    kept: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from raa_runtime.errors import DependencyUnavailable
+from raa_runtime.errors import DependencyUnavailable, NewerState
 from raa_runtime.scope import TenantScope
-from raa_runtime.state.aggregate import Deferred
+from raa_runtime.state.aggregate import Activity, Aggregate, Deferred
 from raa_runtime.state.codec import Kind
 from raa_runtime.state.port import Document, Write
 from raa_runtime.testing import message_of
 from raa_runtime.unit import Unit
-from raa_runtime.wakes import Poller
-from raa_schemas.ids import TenantId
+from raa_runtime.unit_of_work import Address, UnitOfWork
+from raa_runtime.wakes import Poller, forget_ended
+from raa_schemas.ids import AggregateId, TenantId
 from raa_schemas.plan import PlanRejected
 from raa_schemas.task import TaskCreated
 from tests.unit.runtime.floor import COUNT, Count, Floor, away, until
@@ -299,3 +300,105 @@ async def test_a_handler_sees_no_timer_of_the_past_twice(tmp_path: Path):
         await floor.eventually("task.done", 1)
         await until(lambda: _is(service, closed=True, wake_tries=0))
         assert len(await floor.records("task.done")) == 1
+
+
+async def test_an_outcome_on_a_newer_state_is_kept_for_a_process_of_that_release(tmp_path: Path):
+    floor = Floor(tmp_path)
+    floor.effect = "once"
+    gate = asyncio.Event()
+
+    async def work(_: Any) -> str:
+        await gate.wait()
+        return "done once"
+
+    floor.work = work
+    async with floor.running() as service:
+        await floor.publish([created("t1", "work")])
+        await floor.eventually("task.status", 1)
+        await service.caught_up()
+        await rewrite(service, state_schema=2)
+        gate.set()
+        await until(lambda: _kept(service))
+        found = await document(service)
+        assert (found["partition"], found["state_schema"]) == (None, 2)
+        assert found["wake_at"] < datetime.now(UTC).timestamp() + 1
+    after = Floor(tmp_path)
+    after.kind = Kind("count", Count, schema=2)
+    async with after.running():
+        [done] = await after.eventually("task.done", 1)
+    assert json.loads(done.value or b"")["result"] == ["done", "done once"]
+    assert after.calls == []
+
+
+async def _kept(service: Any) -> bool:
+    [activity] = (await document(service))["activities"].values()
+    return activity["kept"] is not None
+
+
+async def test_a_caller_is_told_that_only_a_newer_release_can_decide(tmp_path: Path):
+    floor = Floor(tmp_path)
+    async with floor.running() as service:
+        await floor.publish([created()])
+        await floor.eventually("task.status", 1)
+        await service.caught_up()
+        await rewrite(service, state_schema=2)
+        with pytest.raises(NewerState, match="newer release"):
+            await service.call(COUNT, "default/t1", lambda unit, _: unit.close(), None)
+
+
+async def test_closing_stops_what_another_process_runs_and_its_outcome_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("raa_runtime.unit_of_work.SHRINK_SECONDS", 0.05)
+    floor = Floor(tmp_path, lease_seconds=0.5)
+    floor.seconds = 60
+    stopped = asyncio.Event()
+
+    async def work(_: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+
+    floor.work = work
+    async with floor.running() as service:
+        await floor.publish([created("t1", "work")])
+        await floor.eventually("task.status", 1)
+        await service.caught_up()
+        other = UnitOfWork(
+            "planner", "", "elsewhere:1:2", service._db, floor.bus, service.platform.clock, service.log,
+            lambda *_: None, lambda *_: None,
+        )  # fmt: skip
+        closed = await other.run(Address(COUNT, "default/t1", "t1"), lambda unit: unit.close(), "command")
+        assert [activity.stopping for activity in closed.aggregate.activities.values()] == [True]
+        await asyncio.wait_for(stopped.wait(), 5)
+        await until(lambda: _is(service, tombstone=True, activities={}))
+        assert await floor.records("task.done") == []
+
+
+async def test_an_ended_aggregate_does_not_wait_for_a_process_that_died(tmp_path: Path):
+    aggregate = Aggregate(AggregateId("default/t1"), "default", "t1", Count(), closed=True)
+    aggregate.activities = {name: _activity(name, owner) for name, owner in (("a", "dead"), ("b", "alive"))}
+    forget_ended(aggregate, {"dead"}, 10.0)
+    assert list(aggregate.activities) == ["b"]
+    forget_ended(aggregate, {"dead"}, 1_000.0)
+    assert aggregate.activities == {}
+
+
+def _activity(name: str, owner: str) -> Activity:
+    return Activity(name, "work", {}, "key", "read", owner, 1, deadline=20.0, timeout_seconds=10)
+
+
+@pytest.mark.parametrize(("kills", "expected"), [(1, 1), (3, 1), (8, 2), (40, 10)])
+def test_wakes_that_ended_with_their_process_count_a_quarter(tmp_path: Path, kills: int, expected: int):
+    dispatcher = Floor(tmp_path).build()._dispatcher
+    dispatcher.lives = lambda incarnation: incarnation == "me"
+    aggregate = Aggregate(AggregateId("default/t1"), "default", "t1", Count(), version=5, wake_tries=1)
+    for kill in range(kills):
+        aggregate.write_id = f"killed{kill}/1"
+        aggregate.wake_tries += not dispatcher._was_interrupted(aggregate)
+        aggregate.version += 1
+    assert aggregate.wake_tries in {expected, expected + 1}
+    aggregate.write_id = "me/1"
+    assert not dispatcher._was_interrupted(aggregate)

@@ -19,6 +19,7 @@ from raa_runtime.errors import DependencyUnavailable, Misconfigured, TransientEr
 from raa_runtime.folder_lock import FolderLock
 from raa_runtime.guard import StrayCancellationError, outcome_of
 from raa_runtime.http import HttpServer, listen
+from raa_runtime.instance import instance_name
 from raa_runtime.liveness import Liveness
 from raa_runtime.state.commit import GroupCommit
 from raa_runtime.state.port import Process, Write
@@ -86,10 +87,36 @@ async def test_a_second_process_of_one_name_is_not_taken_for_dead_while_it_lives
         await store.beat(Process(namesake.incarnation, namesake.instance, 2))
         await mine.beat()
         assert mine.dead == frozenset()
+        assert mine.namesake == namesake.incarnation
         other.kill()
+    clock.seconds += 11
     await mine.beat()
     assert mine.dead == {namesake.incarnation}
+    assert mine.namesake is None
     await store.close()
+
+
+async def test_a_namesake_whose_pid_we_cannot_see_is_found_by_its_beats(tmp_path: Path):
+    store, clock = SqliteStore(tmp_path / "db.sqlite"), Still()
+    await store.start([])
+    mine = Liveness(store, clock, "planner@host", 10)
+    namesake = Process(f"planner@host:{os.getpid()}:abcd", "planner@host", 1)  # pid 1 in every container
+    await store.beat(namesake)
+    await mine.beat()
+    assert mine.dead == {namesake.incarnation}
+    await mine.forget(namesake.incarnation)
+    await store.beat(Process(namesake.incarnation, namesake.instance, 2))
+    await mine.beat()
+    assert (mine.dead, mine.namesake) == (frozenset(), namesake.incarnation)
+    assert mine.lives(namesake.incarnation)
+    await store.close()
+
+
+def test_a_process_keeps_its_name_over_restarts_and_shares_it_with_no_other_folder(tmp_path: Path):
+    first = instance_name("", tmp_path / "one")
+    assert instance_name("", tmp_path / "one") == first
+    assert instance_name("", tmp_path / "two") != first
+    assert instance_name("pod-3", tmp_path / "one") == "pod-3"
 
 
 async def test_a_folder_has_one_owner_and_the_other_is_told_its_pid(tmp_path: Path):
