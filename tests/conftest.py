@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(message)
     for name in list(os.environ):
         # a test means what it says, whatever this machine is set up to run
-        if name.startswith(("OPENAI_", "RAA_")) and not name.startswith(("RAA_TEST_", "RAA_BACKENDS")):
+        if name.startswith(("OPENAI_", "RAA_")) and not name.startswith(("RAA_TEST_", "RAA_BACKENDS", "RAA_FAULTS")):
             del os.environ[name]
     forbid_network(sys)
 
