@@ -5,7 +5,7 @@ import sys
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
-from raa_cli.commands import demo, doctor, lessons, models, operations, stack, tasks, tools, topics
+from raa_cli.commands import demo, doctor, lessons, models, operations, replay, stack, tasks, tools, topics
 
 USAGE = 2
 INTERRUPTED = 130
@@ -18,7 +18,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (demo, stack, tasks, lessons, operations, doctor):
+for commands in (demo, stack, tasks, lessons, replay, operations, doctor):
     commands.register(cli)
 cli.add_typer(tools.cli, name="tools", help="The tools there are.")
 cli.add_typer(models.cli, name="model", help="The models there are.")

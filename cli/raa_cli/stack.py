@@ -77,11 +77,11 @@ class Stack:
             settings = self._read_settings(opened)
             first = next(iter(settings.values()))
             own_bus = first.bus == "embedded"
-            platform = await opened.enter_async_context(open_platform(first, connect=own_bus))
+            platform = self.floor(await opened.enter_async_context(open_platform(first, connect=own_bus)))
             self.bus: Bus = platform.bus
             self.blobs: BlobStore = platform.blobs
             for part in self._parts:
-                self.services[part.name] = part.load()[0](settings[part.name], platform)
+                self.services[part.name] = self.build(part, settings[part.name], platform)
             opened.push_async_callback(self._drain)
             await asyncio.gather(*(service.serve() for service in self.services.values()))
             if own_bus:
@@ -122,6 +122,14 @@ class Stack:
                     if field in cls.model_fields)  # fmt: skip
         url = self._environment.get(f"RAA_{name.upper()}_URL") or next(defaults, None)
         return urlsplit(url).port if url else None
+
+    def floor(self, platform: Platform) -> Platform:
+        """Give what the services stand on; a sandbox has a clock of its own here."""
+        return platform
+
+    def build(self, part: Part, settings: ServiceSettings, platform: Platform) -> Service:
+        """Put one service together; a sandbox puts recorded answers between it and the outside."""
+        return part.load()[0](settings, platform)
 
     async def _drain(self) -> None:
         await asyncio.gather(*(service.drain() for service in self.services.values()))

@@ -1,4 +1,4 @@
-"""Blobs of a sandbox: what it writes is its own, what it does not have is read from the original, which stays as it is."""
+"""Blobs of a sandbox: what it writes is its own, what it does not have is read from the original."""
 
 from pathlib import Path
 

@@ -27,15 +27,12 @@ class Difference:
     replayed: Json
 
 
-def decisions(recording: Recording, *, evidence: bool = True) -> dict[str, Json]:
-    """Write down what was decided: plans, verdicts, routing, approvals, lessons, outcomes, costs.
-
-    `evidence` adds the digests of what plans were made from.
-    """
+def decisions(recording: Recording) -> dict[str, Json]:
+    """Write down what was decided, and from which prompt, tools and policy."""
     done = recording.newest(TaskDone)
     return {
         "models": [_usage(usage) for usage in recording.all(UsageRecorded)],
-        "plans": {f"v{event.plan.version}": _proposed(event, evidence) for event in recording.all(PlanProposed)},
+        "plans": {f"v{event.plan.version}": _proposed(event) for event in recording.all(PlanProposed)},
         "safety": _safety(recording),
         "approvals": _approvals(recording),
         "steps": {f"v{event.plan_version}/{event.step}": _step(event) for event in recording.all(StepDone)},
@@ -50,8 +47,9 @@ def _usage(usage: UsageRecorded) -> Json:
     return {name: getattr(usage, name) for name in told}
 
 
-def _proposed(event: PlanProposed, evidence: bool) -> Json:  # noqa: FBT001  # named at its only call
-    plan = {
+def _proposed(event: PlanProposed) -> Json:
+    cited = event.citations
+    return {
         "attempt": event.attempt,
         "origin": event.plan.origin,
         "lessons": event.plan.lessons,
@@ -60,11 +58,10 @@ def _proposed(event: PlanProposed, evidence: bool) -> Json:  # noqa: FBT001  # n
         "tries_left": event.limits.tries_left,
         "budget_microusd": event.limits.budget_microusd,
         **_content(event.plan),
+        "prompt": cited.prompt,
+        "prompt_version": cited.prompt_version,
+        "tools": cited.tools,
     }
-    if evidence:
-        cited = event.citations
-        plan |= {"prompt": cited.prompt, "prompt_version": cited.prompt_version, "tools": cited.tools}
-    return plan
 
 
 def _content(plan: Plan) -> dict[str, Json]:

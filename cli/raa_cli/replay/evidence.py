@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,7 @@ from raa_schemas.cancel import CancelRequested
 from raa_schemas.ids import TenantId
 from raa_schemas.plan import Citations, Plan, PlanProposed
 from raa_schemas.recall import RecallAnswer, Recalled
-from raa_schemas.reflection import Lesson, ReflectionDone
+from raa_schemas.reflection import Lesson
 from raa_schemas.step import StepFinished, StepReady
 from raa_schemas.task import TaskCreated, TaskDone
 from raa_schemas.usage import UsageRecorded
@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Evidence:
-    """All that one task was told. `known` says which lessons any task of the tenant learned, by id."""
+    """All that one task was told."""
 
     recording: Recording
     asked: str = "default"
@@ -111,18 +111,18 @@ async def _inputs_gone(recording: Recording, blobs: BlobStore, scope: TenantScop
     plans = recording.all(PlanProposed)
     files = {item.sha256: item.name for item in plans[0].manifest} if plans else {}
     there = await asyncio.gather(*(blobs.exists(scope, recording.task_id, sha256) for sha256 in files))
-    return [f"the blob of its input {name} is gone" for name, here in zip(files.values(), there, strict=True) if not here]
+    gone = [name for name, here in zip(files.values(), there, strict=True) if not here]
+    return [f"the blob of its input {name} is gone" for name in gone]
 
 
 async def _outputs_gone(found: Evidence, blobs: BlobStore, scope: TenantScope) -> list[str]:
-    gone = []
-    for outcome in (one for group in found.outcomes.values() for one in group):
-        wanted = [item.sha256 for item in outcome.told.changed]
-        wanted += [outcome.told.output_ref.removeprefix(BLOB)] if outcome.told.output_ref else []
-        for sha256 in wanted:
-            if not await blobs.exists(scope, found.recording.task_id, sha256):
-                gone.append(f"a blob of step v{outcome.told.plan_version}/{outcome.told.step} is gone")
-    return list(dict.fromkeys(gone))
+    wanted: dict[str, str] = {}
+    for told in (one.told for group in found.outcomes.values() for one in group):
+        hashes = [item.sha256 for item in told.changed]
+        hashes += [told.output_ref.removeprefix(BLOB)] if told.output_ref else []
+        wanted |= dict.fromkeys(hashes, f"a blob of step v{told.plan_version}/{told.step} is gone")
+    there = await asyncio.gather(*(blobs.exists(scope, found.recording.task_id, sha256) for sha256 in wanted))
+    return list(dict.fromkeys(text for text, here in zip(wanted.values(), there, strict=True) if not here))
 
 
 async def _read(found: Evidence, blobs: BlobStore, scope: TenantScope, reference: str, what: str) -> Any:
@@ -243,13 +243,3 @@ def _people(found: Evidence) -> None:
 
 def _question(event: ApprovalRequested) -> tuple[int, str, str, str]:
     return event.plan_version, event.step, event.args_hash, event.question
-
-
-def lessons_taught(recordings: Iterable[Recording]) -> dict[str, Lesson]:
-    """Collect the lessons that these tasks learned, by id."""
-    return {
-        lesson.id: lesson
-        for recording in recordings
-        for event in recording.all(ReflectionDone)
-        for lesson in event.lessons
-    }

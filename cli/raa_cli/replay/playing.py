@@ -12,7 +12,7 @@ from raa_cli.replay.answers import Served
 from raa_cli.replay.change import Change, Diverged
 from raa_cli.replay.evidence import Evidence
 from raa_cli.replay.recording import Recording, recorded
-from raa_cli.replay.sandbox import Sandbox
+from raa_cli.replay.sandbox import Sandbox, with_model
 from raa_client.observed import observe, reading
 from raa_runtime.blobs import BlobStore
 from raa_runtime.bus.port import Message, Record
@@ -84,13 +84,18 @@ async def play(
     folder: Path,
     blobs: BlobStore,
     *,
+    tools: Sequence[Path] = (),
+    models: Path | None = None,
     told: Progress | None = None,
-    **overrides: Any,
 ) -> list[Played]:
-    """Play all cases in one sandbox per model they were planned with; gives them in their order."""
+    """Play all cases in one sandbox per model they were planned with; gives them in their order.
+
+    `tools` are files with tools of one's own, `models` is a file of models, as the stack has them that is replayed.
+    """
     played: dict[int, Played] = {}
     for number, asked in enumerate(dict.fromkeys(case.asked for case in cases)):
-        settings = overrides | change.settings(asked)
+        own = change.settings(asked)
+        settings = own | with_model(own["model"], models) | ({"tools": list(tools)} if tools else {})
         async with _open(folder / f"{number}", blobs, settings) as (sandbox, observer):
             for place, case in enumerate(cases):
                 if case.asked == asked:

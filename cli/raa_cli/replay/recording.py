@@ -14,6 +14,7 @@ from raa_runtime.bus.port import Bus, Record
 from raa_schemas.event import Event
 from raa_schemas.ids import owned
 from raa_schemas.plan import PlanReady
+from raa_schemas.reflection import Lesson, ReflectionDone
 from raa_schemas.step import StepDone, StepFinished
 from raa_schemas.task import TaskCreated, TaskDone, TaskStatus
 from raa_schemas.topics import TOPICS, tenant_topic
@@ -33,7 +34,7 @@ class Recording:
 
     def all(self, kind: type[E]) -> list[E]:
         """Give the events of exactly one type, oldest first."""
-        return [seen.event for seen in self.events if type(seen.event) is kind]  # type: ignore[misc]
+        return [seen.event for seen in self.events if type(seen.event) is kind]
 
     def newest(self, kind: type[E]) -> E | None:
         """Give the last event of a type."""
@@ -98,6 +99,17 @@ async def created_between(
         if observed is not None and _within(observed.envelope.time, since, until):
             found.setdefault(observed.envelope.subject, observed.envelope.time)
     return sorted(found, key=lambda task: (found[task], task))
+
+
+async def lessons_of(bus: Bus, deployment: str, tenant: str, wanted: Collection[str]) -> dict[str, Lesson]:
+    """Look up lessons where tasks of a tenant learned them."""
+    topics = await _there(bus, [owned(deployment, ReflectionDone.event_type())])
+    found: dict[str, Lesson] = {}
+    async for record in _records(bus, topics, lambda _: True):
+        observed = observe(record, deployment, tenant=tenant)
+        if observed is not None and isinstance(observed.event, ReflectionDone):
+            found |= {lesson.id: lesson for lesson in observed.event.lessons if lesson.id in wanted}
+    return found
 
 
 def _within(at: datetime, since: datetime | None, until: datetime | None) -> bool:

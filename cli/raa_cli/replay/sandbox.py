@@ -1,17 +1,27 @@
-"""The six services in a folder of their own, on recorded time, fed with recorded answers: the same composition roots."""
+"""The six services in a folder of their own, on recorded time and answers, from the same composition roots."""
 
 import os
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from raa_cli.replay.answers import RecordedApprovers, RecordedMemory, RecordedModels, RecordedTools, Stage, taken_as_given
+from raa_cli.replay.answers import (
+    RecordedApprovers,
+    RecordedMemory,
+    RecordedModels,
+    RecordedTools,
+    Stage,
+    taken_as_given,
+)
 from raa_cli.replay.blobs import OverlaidBlobs
 from raa_cli.replay.clock import RecordedClock
 from raa_cli.stack import Part, Stack
 from raa_executor.ports import Tools
+from raa_router.adapters.model_file import read_models
+from raa_router.app import configured
+from raa_router.domain.catalogue import ModelSpec, UnknownModelError, choose_model
+from raa_router.settings import RouterSettings
 from raa_runtime.activities import Run
 from raa_runtime.blobs import BlobStore
 from raa_runtime.platform import Platform
@@ -72,19 +82,31 @@ class Sandbox(Stack):
 
     def build(self, part: Part, settings: ServiceSettings, platform: Platform) -> Service:
         """Put what is recorded between a service and the outside."""
-        build, _ = part.load()
-        if part.name == "planner":
-            return partial(build, memory=RecordedMemory(self.stage))(settings, platform)
-        if part.name == "router":
-            return partial(build, through=self._models)(settings, platform)
-        if part.name == "executor":
-            return partial(build, through=self._tools)(settings, platform)
-        if part.name == "safety":
-            return partial(build, approvers=self.approvers, verified=taken_as_given)(settings, platform)
-        return build(settings, platform)
+        between: dict[str, dict[str, Any]] = {
+            "planner": {"memory": RecordedMemory(self.stage)},
+            "router": {"through": self._models},
+            "executor": {"through": self._tools},
+            "safety": {"approvers": self.approvers, "verified": taken_as_given},
+        }
+        build: Callable[..., Service] = part.load()[0]
+        return build(settings, platform, **between.get(part.name, {}))
 
     def _models(self, live: Run) -> Run:
         return RecordedModels(self.stage, live)
 
     def _tools(self, live: Run, tools: Tools) -> Run:
         return RecordedTools(self.stage, live, tools)
+
+
+def with_model(asked: str, models: Path | None) -> dict[str, Any]:
+    """Give the setting `models` such that the router knows the model that tasks asked for.
+
+    One that is configured no more is only a name here: its recorded answers are served, and no call reaches it.
+    """
+    given = {"models": models} if models else {}
+    settings = RouterSettings.from_env(os.environ, **given)
+    try:
+        choose_model(configured(settings), asked)
+    except UnknownModelError:
+        return {"models": [*read_models(settings.models), ModelSpec(name=asked)]}
+    return given
