@@ -15,7 +15,7 @@ from raa_executor.domain.sizes import INLINE_BYTES, bounded, size, state_bound
 from raa_executor.domain.step import UNREPEATABLE
 from raa_executor.metrics import ToolMetrics
 from raa_executor.ports import Files, KeySource, KillSwitch, Tools, Values
-from raa_executor.tools.context import CallContext
+from raa_executor.tools.context import CallContext, Happened
 from raa_executor.tools.errors import ToolError
 from raa_executor.tools.workspace import Workspace
 from raa_runtime.activities import ActivityFailed, Call
@@ -75,11 +75,13 @@ class ToolCalls:
                     args, workspace = await self._prepare(call, held)
                     closed = await self.switch.closed(call.tenant)
             except ClaimGone as gone:
+                if _suspect(call):
+                    return _UNKNOWN
                 raise ActivityFailed(error("claim_gone", str(gone), step_id=call.args["step"])) from None
             except (TransientError, TimeoutError) as problem:
-                return _not_started(str(problem) or "no tool slot or no files in time")
+                return _not_started(call, str(problem) or "no tool slot or no files in time")
             if closed is not None:
-                return _not_started(closed)
+                return _not_started(call, closed)
             return await self._run(call, args, workspace)
 
     @asynccontextmanager
@@ -115,7 +117,9 @@ class ToolCalls:
             try:
                 output = await self._output(call, name, args, workspace)
             except LeaseLost as lost:
-                return _not_started(str(lost))
+                return _not_started(call, str(lost))
+            except _ProbeFailed as blind:
+                return _not_started(call, str(blind)) if blind.passing else _UNKNOWN
             except ToolError as problem:
                 self.metrics.ended(name, problem.code, call.clock.monotonic() - begun)
                 if problem.code == "tool_timeout" and call.effect in UNREPEATABLE:
@@ -139,12 +143,20 @@ class ToolCalls:
             epoch=call.epoch,
             deadline=call.deadline,
         )
-        if call.effect == "checkable" and call.epoch > 1:
-            happened = await self.tools.probe(name, args, workspace, context)
+        if _suspect(call):
+            happened = await self._look(name, args, workspace, context)
             if happened is not None:
                 return happened.output
         await call.before_effect()
         return await self.tools.call(name, args, workspace, context, _time_for_the_work(call))
+
+    async def _look(
+        self, name: str, args: dict[str, Any], workspace: Workspace, context: CallContext
+    ) -> Happened | None:
+        try:
+            return await self.tools.probe(name, args, workspace, context)
+        except ToolError as problem:
+            raise _ProbeFailed(problem) from problem
 
     async def _store(self, call: Call, workspace: Workspace, output: Any, duration_ms: int) -> dict[str, Any]:
         changed = await self.files.keep(call.scope, call.task_id, workspace)
@@ -160,8 +172,21 @@ class ToolCalls:
         }
 
 
-def _not_started(why: str) -> dict[str, Any]:
-    return {"status": "not_started", "why": why}
+class _ProbeFailed(Exception):
+    """Whether the action happened could not be looked up."""
+
+    def __init__(self, problem: ToolError) -> None:
+        super().__init__(f"its probe failed: {problem}")
+        self.passing = problem.info().retryable
+
+
+def _suspect(call: Call) -> bool:
+    """Say whether an earlier call of this action may have happened, so that nobody may claim it did not."""
+    return call.effect == "checkable" and (call.epoch > 1 or bool(call.args.get("suspect")))
+
+
+def _not_started(call: Call, why: str) -> dict[str, Any]:
+    return {"status": "not_started", "why": why, "suspect": _suspect(call)}
 
 
 def _time_for_the_work(call: Call) -> float:

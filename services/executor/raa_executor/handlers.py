@@ -121,7 +121,7 @@ def _end_of(step: StepRun, done: Completed, tools: Mapping[str, ToolSpec]) -> To
 
 def _answer(result: dict[str, Any], epoch: int) -> ToolEnd | NotStarted | Unknown:
     if result["status"] == "not_started":
-        return NotStarted(result["why"])
+        return NotStarted(result["why"], result.get("suspect", False))
     if result["status"] == "unknown":
         return Unknown()
     return ToolEnd(

@@ -42,6 +42,22 @@ def test_what_ended_is_told_with_output_digest_effect_and_attempt():
     )
 
 
+def test_what_may_have_happened_before_a_crash_is_looked_up_by_the_next_start():
+    desk = Desk("checkable", "workspace")
+    desk.ready(step_ready(grant()))
+    desk.tool_ends(NOT_STARTED | {"suspect": True})
+    desk.timer("again", timedelta(seconds=2))
+    assert desk.unit.activities["tool"].args["suspect"]
+
+
+def test_a_cancel_of_what_may_have_happened_says_that_nobody_knows():
+    desk = Desk("checkable", "workspace")
+    desk.ready(step_ready(grant()))
+    desk.tool_ends(NOT_STARTED | {"suspect": True})
+    desk.cancel()
+    assert desk.finished == [("outcome_unknown", "outcome_unknown")]
+
+
 def test_a_second_release_of_a_step_starts_nothing():
     desk = Desk()
     desk.ready(step_ready(grant()))

@@ -1,6 +1,7 @@
 """A call of a tool: what fails before it never happened, what is lost after it is unknown or done again."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from raa_executor.adapters.blob_files import BlobFiles
 from raa_executor.adapters.blob_values import BlobValues
 from raa_executor.adapters.registry_tools import RegistryTools
 from raa_executor.metrics import ToolMetrics
-from raa_executor.tools.registry import Happened, ToolRegistry, Workspace, tool
+from raa_executor.tools.registry import Happened, ToolError, ToolRegistry, Workspace, tool
 from raa_runtime.activities import ActivityFailed, Call
 from raa_runtime.blobs import LocalBlobs
 from raa_runtime.clock import SystemClock
@@ -31,9 +32,12 @@ class Bank:
 
     def __init__(self) -> None:
         self.paid: list[int] = []
+        self.blind = ""
 
     def tools(self) -> RegistryTools:
         def paid_before(amount: int) -> Happened | None:
+            if self.blind:
+                raise ToolError(self.blind, "nobody can look now")
             return Happened({"paid": amount}) if amount in self.paid else None
 
         @tool(name="pay", effect="checkable", risk="workspace", probe=paid_before)
@@ -131,6 +135,34 @@ async def test_after_a_crash_the_probe_is_asked_before_a_checkable_action_is_don
     again = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", epoch=2))
     other = await calls(bank, tmp_path)(call("pay", {"amount": 8}, "checkable", epoch=2))
     assert (again["output"], other["output"], bank.paid) == ({"paid": 7}, {"paid": 8}, [7, 8])
+
+
+class On:
+    async def closed(self, tenant: str) -> str | None:
+        return "the kill switch is on"
+
+
+async def test_a_call_cut_off_by_a_crash_stays_suspect_while_nothing_may_start(tmp_path: Path):
+    bank = Bank()
+    bank.paid = [7]
+    stopped = replace(calls(bank, tmp_path), switch=On())
+    held = await stopped(call("pay", {"amount": 7}, "checkable", epoch=2))
+    assert (held["status"], held["suspect"]) == ("not_started", True)
+    later = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", epoch=1, suspect=True))
+    assert (later["output"], bank.paid) == ({"paid": 7}, [7])
+
+
+async def test_a_first_call_that_did_not_start_is_not_suspect(tmp_path: Path):
+    result = await replace(calls(Bank(), tmp_path), switch=On())(call("pay", {"amount": 7}, "checkable"))
+    assert (result["status"], result["suspect"]) == ("not_started", False)
+
+
+@pytest.mark.parametrize(("code", "status"), [("tool_timeout", "not_started"), ("forbidden", "unknown")])
+async def test_what_cannot_be_looked_up_is_not_taken_for_failed(tmp_path: Path, code: str, status: str):
+    bank = Bank()
+    bank.blind = code
+    result = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", epoch=2))
+    assert (result["status"], bank.paid) == (status, [])
 
 
 async def test_a_lost_lease_stops_the_call_before_anything_happens(tmp_path: Path):

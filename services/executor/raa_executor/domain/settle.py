@@ -26,9 +26,10 @@ class ToolEnd:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """The intent was closed before the call: nothing happened."""
+    """The intent was closed before the call: nothing happened, unless an earlier call of it is `suspect`."""
 
     why: str
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

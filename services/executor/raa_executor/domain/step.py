@@ -91,6 +91,7 @@ def tool_ended(step: StepRun, end: ToolEnd | NotStarted | Unknown, scene: Scene)
     if step.phase != "running":
         return None
     if isinstance(end, NotStarted):
+        step.suspect = step.suspect or end.suspect
         return _hold(step, scene)
     if isinstance(end, Unknown):
         return _ask_what_became_of_it(step, scene)
@@ -112,7 +113,7 @@ def cancel(step: StepRun, event: StepCancel, scene: Scene) -> list[Move] | None:
     step.cancelled = event.reason or "cancelled"
     if step.phase == "running":
         return [] if _spec(step, scene).effect in UNREPEATABLE else [Stop(TOOL)]
-    if step.phase == "unknown":
+    if step.phase == "unknown" or step.suspect:
         return _nobody_knows(step, scene, f"the task was cancelled: {step.cancelled}")
     return settle(step, scene, _cancelled(step), name=event.step)
 
@@ -148,6 +149,8 @@ def _authorize(step: StepRun, scene: Scene, *, ask_for_keys: bool) -> list[Move]
 def _start(step: StepRun, spec: ToolSpec, scene: Scene) -> list[Move]:
     remaining = step.remaining(scene.now)
     if remaining <= timedelta(0):
+        if step.suspect:
+            return _nobody_knows(step, scene, "the task's deadline came before it could be looked up")
         return settle(step, scene, ToolEnd("failed", error("deadline_exceeded")))
     timeout = min(timedelta(seconds=spec.timeout_seconds) + PREPARATION, remaining)
     first_of_attempt = step.phase != "held"
@@ -183,6 +186,7 @@ def _intent(step: StepRun) -> dict[str, Any]:
         "args_hash": step.args_hash,
         "manifest": [artifact.model_dump(mode="json") for artifact in step.manifest],
         "max_steps": step.limits.max_steps if step.limits else 1,
+        "suspect": step.suspect,
         **args,
     }
 
@@ -241,7 +245,8 @@ def _nobody_knows(step: StepRun, scene: Scene, why: str) -> list[Move]:
 
 def _hold(step: StepRun, scene: Scene) -> list[Move]:
     if step.cancelled is not None:
-        return settle(step, scene, _cancelled(step))
+        why = f"the task was cancelled: {step.cancelled}"
+        return _nobody_knows(step, scene, why) if step.suspect else settle(step, scene, _cancelled(step))
     pause = min(timedelta(seconds=2 ** min(step.pauses, 10)), _LONGEST_PAUSE)
     step.phase = "held"
     step.pauses += 1

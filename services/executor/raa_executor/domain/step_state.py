@@ -19,6 +19,7 @@ class StepRun(State):
 
     learning_keys: its grant names a key that is not known here yet. asking: waits for safety's decision. held: nothing
     may start now, it tries again. retrying: failed for a passing reason. unknown: waits for a person to find out.
+    `suspect`: a call of a checkable tool was cut off by a crash, so the next one has to look first.
     """
 
     phase: Phase = "new"
@@ -39,6 +40,7 @@ class StepRun(State):
     waiting_since: datetime | None = None
     waited: timedelta = timedelta(0)
     pauses: int = 0
+    suspect: bool = False
     cancelled: str | None = None
 
     def begin(self, event: StepReady) -> None:
