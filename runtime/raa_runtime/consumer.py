@@ -9,8 +9,8 @@ from raa_runtime.bus.port import Bus, Record, Subscription, TopicPartition, Unde
 from raa_runtime.clock import Clock
 from raa_runtime.errors import TransientError
 from raa_runtime.guard import result_of
-from raa_runtime.intake import Addressed, Intake
 from raa_runtime.lanes import Lanes
+from raa_runtime.redrive import GroupIntake, Taken
 from raa_runtime.telemetry import Logger
 from raa_runtime.watermark import Watermark
 from raa_schemas.envelope import InvalidEventError
@@ -19,7 +19,7 @@ COMMIT_SECONDS: Final = 0.2
 COMMIT_RECORDS: Final = 500
 _POLL_RECORDS: Final = 500
 _POLL_SECONDS: Final = 0.2
-Handle = Callable[[Addressed], Awaitable[None]]
+Handle = Callable[[Taken], Awaitable[None]]
 Poison = Callable[[Record, InvalidEventError, datetime], Awaitable[None]]
 
 
@@ -31,9 +31,9 @@ class Consumer:
         bus: Bus,
         group: str,
         topics: Sequence[str],
-        intake: Intake,
+        intake: GroupIntake,
         lanes: Lanes,
-        lane_of: Callable[[Addressed], str],
+        lane_of: Callable[[Taken], str],
         handle: Handle,
         poison: Poison,
         max_in_flight: int,
@@ -101,7 +101,7 @@ class Consumer:
         mark.take(record.offset, record.timestamp)
         self.in_flight += 1
         # whatever a record makes its reader raise is the record's fault; a raise here would lose those behind it
-        addressed = result_of(lambda: self._intake.address(record))
+        addressed = result_of(lambda: self._intake.take(record))
         if isinstance(addressed, Exception):
             self._put_poison(record, mark, addressed)
         else:

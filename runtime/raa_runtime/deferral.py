@@ -35,7 +35,7 @@ def queue_behind(unit: Unit[Any], addressed: Addressed, event: Received[Any], re
             offset=record.offset,
             timestamp=record.timestamp.timestamp(),
             key=record.key.decode("latin-1") if record.key is not None else None,  # any bytes, as they were
-            headers=[(name, (raw or b"").decode()) for name, raw in record.headers],
+            headers=[(name, None if raw is None else raw.decode()) for name, raw in record.headers],
             value=(record.value or b"").decode(),
             event_id=event.id,
             tries=1,
@@ -55,5 +55,5 @@ def as_record(deferred: Deferred) -> Record:
         datetime.fromtimestamp(deferred.timestamp, UTC),
         None if deferred.key is None else deferred.key.encode("latin-1"),
         deferred.value.encode(),
-        tuple((name, text.encode()) for name, text in deferred.headers),
+        tuple((name, None if text is None else text.encode()) for name, text in deferred.headers),
     )

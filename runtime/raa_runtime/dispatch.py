@@ -1,16 +1,15 @@
 """What happens to an event, a completion, a wake or a command in its aggregate's lane, whatever goes wrong."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from raa_runtime.away import Away
-from raa_runtime.bus.port import Message, Record
-from raa_runtime.deadletters import DeadLetter
+from raa_runtime.burial import Burial, Rejection
+from raa_runtime.bus.port import Record
 from raa_runtime.deferral import as_record, pause_after, queue_behind
 from raa_runtime.errors import (
     AggregateTooLarge,
@@ -21,13 +20,15 @@ from raa_runtime.errors import (
     is_permanent,
 )
 from raa_runtime.guard import outcome_of
-from raa_runtime.intake import Addressed, Intake, read_body
+from raa_runtime.intake import Addressed, read_body
 from raa_runtime.lanes import Lanes
+from raa_runtime.redrive import GroupIntake, Order, Taken
+from raa_runtime.revival import Revival
 from raa_runtime.settings import ServiceSettings
-from raa_runtime.state.aggregate import Aggregate, Deferred, Entry
+from raa_runtime.state.aggregate import Aggregate, Deferred
 from raa_runtime.state.codec import Kind
 from raa_runtime.unit import Completed, E, Received, Unit
-from raa_runtime.unit_of_work import Address, Cause, UnitOfWork
+from raa_runtime.unit_of_work import Address, UnitOfWork
 from raa_runtime.wakes import (
     CompletedHandler,
     TimerHandler,
@@ -40,14 +41,10 @@ from raa_runtime.wakes import (
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.envelope import InvalidEventError
 from raa_schemas.errors import error
-from raa_schemas.task import TaskStatus
 
 DEFECT_TRIES: Final = 3
 WAKE_TRIES: Final = 8
-# a dead letter of an aggregate shows so much of its state; the aggregate itself stays in the store
-MOST_STATE_SHOWN_BYTES: Final = 64_000
-STALLS_TASKS: Final = frozenset({"planner", "safety", "executor", "reflector"})
-Rejection = Callable[[Record, str], Message | None]
+REFUSED: Final = "refused: "
 T = TypeVar("T")
 
 
@@ -67,7 +64,7 @@ class Dispatcher:
     service: str
     work: UnitOfWork
     lanes: Lanes
-    intake: Intake
+    intake: GroupIntake
     settings: ServiceSettings
     kinds: Mapping[str, Kind[Any]]
     on: Mapping[str, On[Any]]
@@ -82,40 +79,61 @@ class Dispatcher:
 
     def __post_init__(self) -> None:
         self.away = Away(self.work.log)
+        self.burial = Burial(self.service, self.work, self.intake, self.rejections, self.count)
+        self.revival = Revival(
+            self.burial, self.away, self.kinds, self.completed, self.lives, self._redo, self._work_off
+        )
 
-    def lane_of(self, addressed: Addressed) -> str:
+    def lane_of(self, taken: Taken) -> str:
         """Name the lane of a record: its aggregate."""
-        return f"{self.on[addressed.topic.name].kind.name}:{addressed.aggregate}"
+        addressed = taken.addressed if isinstance(taken, Order) else taken
+        on = self.on.get(addressed.topic.name) if addressed else None
+        if addressed is not None and on is not None:
+            return f"{on.kind.name}:{addressed.aggregate}"
+        return self.revival.lane_of(taken) if isinstance(taken, Order) else taken.aggregate
 
     # events
 
-    async def handle(self, addressed: Addressed) -> None:
-        """Decide on one event: stored, a duplicate, deferred, or a dead letter."""
+    async def handle(self, taken: Taken) -> None:
+        """Decide on one event (stored, a duplicate, deferred, or a dead letter), or act on a decision about one."""
+        if isinstance(taken, Order):
+            await self.revival.handle(taken)
+        else:
+            await self._handle(taken, None)
+
+    async def _redo(self, order: Order) -> None:
+        addressed = order.addressed
+        if addressed is None or addressed.topic.name not in self.on:
+            await self.revival.tell(order, "refused", f"{self.service} does not read {order.letter.topic}")
+        elif order.letter.answered == addressed.envelope.subject:
+            await self.revival.tell(order, "refused", f"task {order.letter.answered} has ended as rejected")
+        else:
+            await self._handle(addressed, order)
+
+    async def _handle(self, addressed: Addressed, order: Order | None) -> None:
         begun, tries = self.work.clock.now(), 0
         outcome = await outcome_of(lambda: _read(addressed))
         if isinstance(outcome, Exception):
-            await self._bury(addressed, outcome, 1, begun)
+            await self.burial.event(addressed, outcome, 1, begun, order)
             return
         event = outcome
         while True:
             tries += 1
-            problem = await self.away.outlast(lambda: self._process(addressed, event))
-            if not isinstance(problem, Exception):
-                self.count(addressed.topic.name, "handled")
-                return
-            if isinstance(problem, AlreadyHandled):
-                self.count(addressed.topic.name, "duplicate")
+            problem = await self.away.outlast(lambda: self._process(addressed, event, order))
+            if not isinstance(problem, Exception) or isinstance(problem, AlreadyHandled):
+                await self._settled(addressed, order, problem)
                 return
             if isinstance(problem, TransientError):
-                problem = await self.away.outlast(partial(self._defer, addressed, event, problem))
-                if not isinstance(problem, Exception):
+                deferred = await self.away.outlast(partial(self._defer, addressed, event, problem, order))
+                if not isinstance(deferred, Exception):
                     self.count(addressed.topic.name, "deferred")
                     return
                 if isinstance(problem, AlreadyHandled):  # another member, or a write whose reply got lost, was first
                     self.count(addressed.topic.name, "duplicate")
                     return
+                problem = deferred
             if is_permanent(problem) or tries >= DEFECT_TRIES:
-                await self._bury(addressed, problem, tries, begun)
+                await self.burial.event(addressed, problem, tries, begun, order)
                 return
             self.work.log.error(
                 "handler_defect",
@@ -126,110 +144,59 @@ class Dispatcher:
             )
             await asyncio.sleep(0.05 * tries)
 
-    async def _process(self, addressed: Addressed, event: Received[Any]) -> None:
+    async def _settled(self, addressed: Addressed, order: Order | None, outcome: Unit[Any] | Exception) -> None:
+        self.count(addressed.topic.name, "duplicate" if isinstance(outcome, Exception) else "handled")
+        if order is None:
+            return
+        if isinstance(outcome, Exception):
+            await self.revival.tell(order, "handled", "it was handled before")
+        elif outcome.aggregate.deferred and outcome.aggregate.deferred[-1].letter == order.letter.id:
+            return  # it waits behind others; whoever handles it says so
+        elif outcome.ignored is not None:
+            refused = outcome.ignored.startswith(REFUSED)
+            await self.revival.tell(order, "refused" if refused else "ignored", outcome.ignored.removeprefix(REFUSED))
+        else:
+            await self.revival.tell(order, "handled")
+
+    async def _process(self, addressed: Addressed, event: Received[Any], order: Order | None) -> Unit[Any]:
         on = self.on[addressed.topic.name]
 
         def decide(unit: Unit[Any]) -> None:
             self._refuse_too_old(unit, event, addressed.record)
+            unit.cause_id = event.id
             if unit.aggregate.quarantined or (unit.aggregate.deferred and on.event is not CancelRequested):
                 queue_behind(unit, addressed, event, "waits behind an earlier event", unit.now.timestamp())
-                return
-            on.handler(unit, event)
+                _note(unit, order)
+            elif order is not None and unit.closed:
+                unit.ignore(f"{REFUSED}{on.kind.name} {unit.id} has ended")
+            else:
+                on.handler(unit, event)
 
-        await self.work.run(self._address(on.kind, addressed), decide, "event", event)
+        return await self.work.run(self._address(on.kind, addressed), decide, "event", _known_as(event, order))
 
     def _refuse_too_old(self, unit: Unit[Any], event: Received[Any], record: Record) -> None:
         age = (unit.now - record.timestamp).total_seconds()
         if unit.is_new and age > self.settings.horizon_seconds:
             raise PermanentError(f"too_old: event {event.id} is {age:.0f} s old and its aggregate is gone; submit anew")
 
-    async def _defer(self, addressed: Addressed, event: Received[Any], why: Exception) -> None:
+    async def _defer(self, addressed: Addressed, event: Received[Any], why: Exception, order: Order | None) -> None:
         on = self.on[addressed.topic.name]
 
         def decide(unit: Unit[Any]) -> None:
             if isinstance(why, NewerState):
                 unit.aggregate.partition = None  # any newer member may claim it, whatever its partitions
             queue_behind(unit, addressed, event, str(why), unit.now.timestamp() + pause_after(why, 0))
+            _note(unit, order)
 
-        await self.work.run(self._address(on.kind, addressed), decide, "event", event, header_only=True)
+        at = self._address(on.kind, addressed)
+        await self.work.run(at, decide, "event", _known_as(event, order), header_only=True)
 
     def _address(self, kind: Kind[Any], addressed: Addressed) -> Address:
         return Address(kind, addressed.aggregate, addressed.envelope.subject, addressed.record.partition)
 
     async def poison(self, record: Record, problem: InvalidEventError, at: datetime) -> None:
         """Turn a record that is no event into one dead letter, and tell an intake client in words."""
-        if self._is_anothers(record):
-            return
-        letter = self._letter(record, problem, 1, at)
-        self.work.log.warning(
-            "dead_letter",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            reason=str(problem),
-            fingerprint=letter.fingerprint,
-        )
-        self.count(record.topic, "dead_letter")
-        await self.work.bury(letter)
-        await self._reject(record, str(problem))
-
-    async def _bury(self, addressed: Addressed, problem: Exception, tries: int, begun: datetime) -> None:
-        record, envelope = addressed.record, addressed.envelope
-        if isinstance(problem, InvalidEventError) and self._is_anothers(record):
-            return
-        letter = self._letter(record, problem, tries, begun)
-        self.work.log.error(
-            "dead_letter",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            task=envelope.subject,
-            tenant=addressed.tenant,
-            reason=str(problem),
-            fingerprint=letter.fingerprint,
-        )
-        self.count(addressed.topic.name, "dead_letter")
-        more = []
-        if self.service in STALLS_TASKS and not self._is_intake(record):
-            more.append(
-                letter.stalled(self.work.deployment, addressed.tenant, envelope.subject, envelope.type, envelope.id)
-            )
-        await self.work.bury(letter, *more)
-        await self._reject(record, str(problem))
-
-    def _is_anothers(self, record: Record) -> bool:
-        """Say whether a broken record of a client is the dead letter of the topic's first reader, so that it is one."""
-        topic = self.intake.topic(record.topic)
-        anothers = topic.writers == ("client",) and topic.readers[0] != self.service
-        if anothers:
-            self.count(topic.name, "skipped")
-        return anothers
-
-    def _is_intake(self, record: Record) -> bool:
-        return self.rejections is not None and self.intake.topic(record.topic).name == "task.created"
-
-    async def _reject(self, record: Record, reason: str) -> None:
-        if self.rejections is None or not self._is_intake(record):
-            return
-        message = self.rejections(record, reason)
-        if message is not None:
-            await self.work.send([message])
-
-    def _letter(self, record: Record, problem: Exception, tries: int, begun: datetime) -> DeadLetter:
-        return DeadLetter(
-            "record",
-            self.service,
-            record.topic,
-            record.partition,
-            record.offset,
-            record.key,
-            record.value,
-            record.headers,
-            problem,
-            tries,
-            begun,
-            self.work.clock.now(),
-        )
+        await self.burial.poison(record, problem, at)
 
     # completions
 
@@ -255,7 +222,7 @@ class Dispatcher:
             failed = replace(done, outcome="failed", result=None, error=error("too_large", str(problem)))
             await self._complete(at, failed)
             return
-        if isinstance(problem, Exception) and await self._insist(at, decide, "completed"):
+        if isinstance(problem, Exception) and await self._insist(at, decide, done):
             await self._leave_outcome(at, done)
         self.settled(at.kind.name, at.id, done.activity_id, done.epoch)
 
@@ -274,7 +241,7 @@ class Dispatcher:
         if isinstance(failed, Exception):
             self.work.log.critical("outcome_not_kept", aggregate=at.id, activity=done.activity_id, exc_info=failed)
 
-    async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], cause: Cause) -> NewerState | None:
+    async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], done: Completed) -> NewerState | None:
         """Run a unit that no redelivery would repeat; a defect quarantines the aggregate instead of losing it.
 
         Gives NewerState back: only a process of a newer release may decide here.
@@ -282,72 +249,22 @@ class Dispatcher:
         tries = 0
         while True:
             tries += 1
-            problem = await self.away.outlast(lambda: self.work.run(at, decide, cause))
+            problem = await self.away.outlast(lambda: self.work.run(at, decide, "completed"))
             if not isinstance(problem, Exception):
                 return None
-            self.work.log.error("unit_defect", cause=cause, aggregate=at.id, exc_info=problem)
+            self.work.log.error("unit_defect", cause="completed", aggregate=at.id, exc_info=problem)
             if isinstance(problem, NewerState):
-                return problem
+                break
             if tries >= (self.settings.defer_tries if isinstance(problem, TransientError) else DEFECT_TRIES):
                 break
             await asyncio.sleep(0.05 * 2**tries)
-        await self._give_up(at, problem, cause)
-        return None
-
-    async def _give_up(self, at: Address, problem: Exception, cause: Cause) -> None:
-        quarantine = partial(self._quarantine, problem=problem)
-        failed = await self.away.outlast(lambda: self.work.run(at, quarantine, cause, header_only=True))
+        if isinstance(problem, NewerState):
+            return problem
+        quarantine = partial(self.burial.quarantine, problem=problem, lost=done)
+        failed = await self.away.outlast(lambda: self.work.run(at, quarantine, "completed", header_only=True))
         if isinstance(failed, Exception):
             self.work.log.critical("quarantine_failed", aggregate=at.id, exc_info=failed)
-
-    def _quarantine(self, unit: Unit[Any], problem: Exception) -> None:
-        if unit.aggregate.quarantined:
-            unit.ignore("it waits for its redrive already")
-            return
-        unit.aggregate.quarantined = True
-        shown = unit.state.model_dump_json().encode()
-        if len(shown) > MOST_STATE_SHOWN_BYTES:
-            shown = json.dumps({"aggregate": unit.id, "kind": unit.kind.name, "state_bytes": len(shown)}).encode()
-        letter = DeadLetter(
-            "aggregate",
-            self.service,
-            unit.kind.name,
-            -1,
-            -1,
-            unit.id.encode(),
-            shown,
-            (),
-            problem,
-            unit.aggregate.wake_tries,
-            unit.now,
-            unit.now,
-        )
-        self._put_letter(unit, letter, unit.kind.name, None)
-        if self.service == "planner":  # it cannot tell itself by task.stalled any more
-            unit.publish(
-                TaskStatus(
-                    task_id=unit.task_id,
-                    state="stalled",
-                    waiting_for=f"a redrive of {letter.fingerprint} from {self.service}.dlq",
-                )
-            )
-
-    def _put_letter(self, unit: Unit[Any], letter: DeadLetter, dead_type: str, dead_id: str | None) -> None:
-        messages = [letter.message(self.work.deployment)]
-        if self.service in STALLS_TASKS:
-            messages.append(letter.stalled(self.work.deployment, unit.tenant, unit.task_id, dead_type, dead_id))
-        for number, message in enumerate(messages):
-            unit.aggregate.counter += 1
-            unit.aggregate.outbox.append(
-                Entry(
-                    f"{letter.fingerprint}-{unit.id}-{unit.aggregate.counter}-{number}",
-                    message.topic,
-                    message.key.decode(),
-                    [(name, raw.decode()) for name, raw in message.headers],
-                    message.value.decode(),
-                )
-            )
-        self.work.log.error("dead_letter", kind=letter.kind, aggregate=unit.id, reason=str(letter.problem))
+        return None
 
     # wakes
 
@@ -396,7 +313,7 @@ class Dispatcher:
         elif aggregate.quarantined:
             pass  # the write publishes its dead letter, or finds it published and needs no further wake
         elif aggregate.unreadable is not None:
-            self._quarantine(unit, aggregate.unreadable)
+            self.burial.quarantine(unit, aggregate.unreadable)
         elif aggregate.closed and not aggregate.deferred:
             # The write publishes what is left; the next wake finds the outbox empty.
             forget_ended(aggregate, dead, now)
@@ -404,7 +321,7 @@ class Dispatcher:
                 shrink(unit)
             aggregate.wake_tries = 0
         elif aggregate.wake_tries >= WAKE_TRIES:
-            self._quarantine(unit, PermanentError(f"{aggregate.wake_tries} wakes in a row failed"))
+            self.burial.quarantine(unit, PermanentError(f"{aggregate.wake_tries} wakes in a row failed"))
         elif not self._was_interrupted(aggregate):
             aggregate.wake_tries += 1
 
@@ -443,6 +360,8 @@ class Dispatcher:
         if unit.aggregate.version <= 1 and unit.aggregate.counter == 0:
             unit.take_context(event)
         self.on[addressed.topic.name].handler(unit, event)
+        if head.letter is not None:
+            self.burial.tell(unit, head.letter, "handled", unit.ignored or "")
         unit.ignored = None  # even if nothing follows from it, it waits no longer
 
     def _put_back(self, unit: Unit[Any], why: Exception) -> None:
@@ -458,22 +377,7 @@ class Dispatcher:
         if not is_permanent(why) and head.tries < min(DEFECT_TRIES, self.settings.defer_tries):
             return
         unit.aggregate.deferred.pop(0)
-        record = as_record(head)
-        letter = DeadLetter(
-            "deferred",
-            self.service,
-            record.topic,
-            record.partition,
-            record.offset,
-            record.key,
-            record.value,
-            record.headers,
-            why,
-            head.tries,
-            datetime.fromtimestamp(head.first_failed, UTC),
-            unit.now,
-        )
-        self._put_letter(unit, letter, self.intake.topic(record.topic).name, head.event_id)
+        self.burial.deferred(unit, head, why)
 
     # commands
 
@@ -498,6 +402,23 @@ class Dispatcher:
 
         self.lanes.put(f"{at.kind.name}:{at.id}", item)
         return await done
+
+
+def _known_as(event: Received[Any], order: Order | None) -> Received[Any]:
+    """Say by which name the aggregate recognises a redrive that comes twice.
+
+    A deferred event was noted when it was deferred, so its redrive goes by the dead letter's name.
+    """
+    if order is None or order.letter.kind != "deferred" or order.decision.action == "edit":
+        return event
+    return replace(event, id=f"redrive {order.letter.id}")
+
+
+def _note(unit: Unit[Any], order: Order | None) -> None:
+    """Write down that the newest deferred event came by a redrive."""
+    if order is not None:
+        newest = unit.aggregate.deferred[-1]
+        newest.letter, newest.redrives = order.letter.id, order.letter.redrives + 1
 
 
 async def _read(addressed: Addressed) -> Received[Any]:

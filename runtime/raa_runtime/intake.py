@@ -41,6 +41,13 @@ class Intake:
             bare = bare.split(".", 2)[2]
         return TOPICS[bare]
 
+    def find(self, name: str) -> Topic | None:
+        """Find the declaration of a topic, None if it is no topic of events."""
+        try:
+            return self.topic(name)
+        except (KeyError, IndexError):
+            return None
+
     def place(self, record: Record) -> Place:
         """Say what a record's topic and position imply."""
         topic = self.topic(record.topic)

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from raa_runtime.activities import Activities, Run
 from raa_runtime.away import Away
 from raa_runtime.backlog import Backlog
+from raa_runtime.burial import Rejection
 from raa_runtime.bus.port import TopicPartition
 from raa_runtime.consumer import Consumer
-from raa_runtime.dispatch import Dispatcher, On, Rejection
+from raa_runtime.dispatch import Dispatcher, On
 from raa_runtime.errors import DependencyUnavailable, TransientError
 from raa_runtime.guard import outcome_of
 from raa_runtime.http import HttpServer, Ping, listen
 from raa_runtime.instance import instance_name
-from raa_runtime.intake import Intake
 from raa_runtime.lanes import Lanes
 from raa_runtime.liveness import Liveness
 from raa_runtime.platform import Platform
+from raa_runtime.redrive import GroupIntake
 from raa_runtime.scope import scope_of
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.aggregate import Aggregate, S
@@ -34,7 +35,7 @@ from raa_runtime.wakes import CompletedHandler, Poller, TimerHandler
 from raa_runtime.watchdog import LOOK_SECONDS, Watchdog
 from raa_schemas.ids import owned
 from raa_schemas.tenants import IntakePolicy
-from raa_schemas.topics import topic_of
+from raa_schemas.topics import redrive_topic, topic_of
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -104,9 +105,9 @@ class Service:
         self._lanes = Lanes(self._lane_failed)
         self.stuck = asyncio.Event()
         self._watchers: dict[tuple[str, str], list[Callable[[Any], None]]] = {}
-        self._backlog = Backlog(name, lambda: self._consumer.marks if self._consumer else {}, platform.clock)
+        self._backlog = Backlog(name, lambda: self._consumer.marks, platform.clock)
         self._dispatcher = self._make_dispatcher(on, does, timers, rejections, observers)
-        self._consumer = self._make_consumer(on) if on else None
+        self._consumer = self._make_consumer(on)
         self._poller = Poller(self._db, platform.clock, kinds, self._partitions, self._dispatcher.wake)
         own_pings: dict[str, Ping] = {"bus": platform.bus.ping, "store": self._check_store}
         self.http = HttpServer(
@@ -117,6 +118,7 @@ class Service:
             self._unready,
             own_pings | dict(pings or {}),
             self._closed,
+            settings.http_max_connections,
         )
 
     def _make_dispatcher(
@@ -152,7 +154,7 @@ class Service:
             service=self.name,
             work=work,
             lanes=self._lanes,
-            intake=Intake(settings.deployment, policy),
+            intake=GroupIntake(settings.deployment, policy, self.name),
             settings=settings,
             kinds=self._kinds,
             on={topic_of(item.event).name: item for item in on},
@@ -172,7 +174,7 @@ class Service:
         self.log.critical("lane_failed", lane=lane, exc_info=problem, note="it is tried again until it succeeds")
 
     def _make_consumer(self, on: Sequence[On[Any]]) -> Consumer:
-        topics = [owned(self.settings.deployment, topic_of(item.event).name) for item in on]
+        topics = self._topics(on)
         dispatcher = self._dispatcher
         return Consumer(
             self.platform.bus,
@@ -188,8 +190,12 @@ class Service:
             self.log,
         )
 
-    def _partitions(self) -> frozenset[int] | None:
-        return self._consumer.partitions if self._consumer else None
+    def _topics(self, on: Sequence[On[Any]]) -> list[str]:
+        names = [*(topic_of(item.event).name for item in on), redrive_topic(self.name)]
+        return [owned(self.settings.deployment, name) for name in names]
+
+    def _partitions(self) -> frozenset[int]:
+        return self._consumer.partitions
 
     @property
     def url(self) -> str:
@@ -226,10 +232,9 @@ class Service:
         await self._open_store()
         if self.settings.create_topics:
             await self.platform.bus.apply_topics(topic_specs(self.settings))
-        if self._consumer:
-            await self._consumer.start()
-            self._spawn("consumer", self._consumer.run)
-            self._spawn("watchdog", partial(self._watch, self._consumer))
+        await self._consumer.start()
+        self._spawn("consumer", self._consumer.run)
+        self._spawn("watchdog", partial(self._watch, self._consumer))
         self._spawn("wakes", self._keep_waking)
         for step in self._background:
             self._spawn("background", step)
@@ -252,10 +257,9 @@ class Service:
     def _gauges(self) -> None:
         running = self.metrics.gauge(f"raa_{self.name}_activities_running", "activities under way")
         running.set_function(lambda: len(self._activities))
-        if consumer := self._consumer:
-            in_flight = self.metrics.gauge(f"raa_{self.name}_in_flight_records", "records taken and not settled")
-            in_flight.set_function(lambda: consumer.in_flight)
-            self.metrics.registry.register(self._backlog)
+        in_flight = self.metrics.gauge(f"raa_{self.name}_in_flight_records", "records taken and not settled")
+        in_flight.set_function(lambda: self._consumer.in_flight)
+        self.metrics.registry.register(self._backlog)
         info = self.metrics.gauge("raa_service_info", "1; which service and which process answers", INFO_LABELS)
         info.labels(self.name, self.instance, self.settings.deployment).set(1)
 
@@ -346,9 +350,7 @@ class Service:
     async def caught_up(self) -> None:
         """Wait until everything that lay on its topics when this was called has been settled."""
         consumer = self._consumer
-        if consumer is None:
-            return
-        topics = [owned(self.settings.deployment, topic_of(item.event).name) for item in self._dispatcher.on.values()]
+        topics = self._topics(list(self._dispatcher.on.values()))
         ends = await self.platform.bus.end_offsets(topics)
         group = owned(self.settings.deployment, self.name)
         while not _reached(await self.platform.bus.committed(group, topics), ends, consumer.subscription.assignment()):
@@ -365,10 +367,9 @@ class Service:
             return
         self._phase = "draining"
         end = self.platform.clock.monotonic() + self.settings.drain_seconds
-        if self._consumer:
-            self._consumer.stop_taking()
-            await self._idle_lanes(end)
-            await self._close("consumer", self._consumer.close)
+        self._consumer.stop_taking()
+        await self._idle_lanes(end)
+        await self._close("consumer", self._consumer.close)
         while self._activities.unrepeatable() and (left := end - self.platform.clock.monotonic()) > 0:
             await self._activities.finish_unrepeatable(left)
             await self._idle_lanes(end)

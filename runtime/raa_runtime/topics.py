@@ -5,7 +5,14 @@ from datetime import timedelta
 from raa_runtime.bus.port import TopicSpec
 from raa_runtime.settings import ServiceSettings
 from raa_schemas.ids import owned
-from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES, SERVICES, TOPICS, dead_letter_topic
+from raa_schemas.topics import (
+    DEAD_LETTER_EXTRA_BYTES,
+    MAX_MESSAGE_BYTES,
+    SERVICES,
+    TOPICS,
+    dead_letter_topic,
+    redrive_topic,
+)
 
 
 def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
@@ -30,6 +37,17 @@ def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
             timedelta(days=30),
             compacted=False,
             max_message_bytes=MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES,
+        )
+        for group in SERVICES
+    ]
+    specs += [
+        TopicSpec(
+            owned(settings.deployment, redrive_topic(group)),
+            partitions,
+            replication,
+            timedelta(days=30),
+            compacted=False,
+            max_message_bytes=MAX_MESSAGE_BYTES + 2 * DEAD_LETTER_EXTRA_BYTES,
         )
         for group in SERVICES
     ]

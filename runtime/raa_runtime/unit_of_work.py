@@ -258,7 +258,7 @@ class UnitOfWork:
             now,
         )
         self.log.error("outbox_dead_letter", topic=entry.topic, event_id=entry.event_id, reason=str(refused))
-        await self.bury(letter)
+        await self.bury(letter, *letter.stalled_by_headers(self.deployment))
 
     async def bury(self, letter: DeadLetter, *more: Message) -> None:
         """Put a dead letter (and what else must go out with it) on the bus; waits until it is durable."""

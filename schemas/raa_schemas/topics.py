@@ -10,6 +10,7 @@ from raa_schemas.cancel import CancelRequested
 from raa_schemas.event import Event
 from raa_schemas.ids import AggregateId, step_aggregate, task_aggregate
 from raa_schemas.plan import PlanProposed, PlanReady, PlanRejected
+from raa_schemas.redrive import RedriveDone
 from raa_schemas.reflection import ReflectionDone
 from raa_schemas.step import StepCancel, StepDone, StepFinished, StepReady, StepStarted
 from raa_schemas.task import TaskCreated, TaskDone, TaskStalled, TaskStatus
@@ -71,6 +72,7 @@ TOPICS: Final[dict[str, Topic]] = {
         Topic(TaskStatus, ("planner",), (), public=True, compacted=True),
         Topic(TaskDone, ("planner",), (), public=True),
         Topic(TaskStalled, ("planner", "safety", "executor", "reflector"), ("planner",)),
+        Topic(RedriveDone, ("planner", "safety", "executor", "reflector", "memory", "router"), ("planner",)),
         Topic(CancelRequested, ("client", "planner"), ("planner", "executor", "safety", "reflector"), public=True),
         Topic(UsageRecorded, ("router",), (), public=True),
     )
@@ -87,6 +89,14 @@ def topic_of(event: type[Event]) -> Topic:
 def dead_letter_topic(group: str) -> str:
     """Name the dead-letter topic of a consumer group."""
     return f"{group}.dlq"
+
+
+def redrive_topic(group: str) -> str:
+    """Name the topic that brings a consumer group its dead letters back, each with somebody's decision.
+
+    Its records are dead letters with further headers, written by clients and read by this group alone.
+    """
+    return f"{group}.redrive"
 
 
 def tenant_topic(tenant: str, event: type[Event]) -> str:

@@ -71,20 +71,25 @@ class Activity:
 
 @dataclass(slots=True)
 class Deferred:
-    """An event that has to be tried again, or waits behind one that has."""
+    """An event that has to be tried again, or waits behind one that has.
+
+    `letter` is the dead letter that brought it here again, `redrives` counts how often that happened.
+    """
 
     topic: str
     partition: int
     offset: int
     timestamp: float
     key: str | None
-    headers: list[tuple[str, str]]
+    headers: list[tuple[str, str | None]]
     value: str
     event_id: str
     tries: int
     due: float
     reason: str
     first_failed: float
+    letter: str | None = None
+    redrives: int = 0
 
 
 def stop_mark(incarnation: str) -> str:

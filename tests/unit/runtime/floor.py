@@ -50,6 +50,7 @@ class Floor:
         self.calls: list[Call] = []
         self.kind = COUNT
         self.fail_worked: Exception | None = None
+        self.fail_rejected: Exception | None = None
         self.ignores: Callable[[], bool] = lambda: False
 
     def on_created(self, unit: Unit[Count], event: Received[TaskCreated]) -> None:
@@ -65,6 +66,8 @@ class Floor:
             unit.start("work", {"goal": event.data.goal}, effect=self.effect, timeout=timedelta(seconds=self.seconds))
 
     def on_rejected(self, unit: Unit[Count], event: Received[PlanRejected]) -> None:
+        if self.fail_rejected:
+            raise self.fail_rejected
         unit.state.rejected += 1
         unit.publish(TaskStatus(task_id=unit.task_id, state="running"))
 
