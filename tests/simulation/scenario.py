@@ -1,6 +1,7 @@
 """From a seed to a run to a verdict."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from tests.simulation.rest import at_rest, broken_promises
 from tests.simulation.tools import ToolServer
 
 MOST_CALM_SECONDS = 240
+FAMILY = ("planner", "safety", "executor", "reflector")
 
 
 @dataclass
@@ -67,47 +69,94 @@ class Play:
         self.faults: list[Fault] = []
         self.tasks: list[tuple[float, Message]] = []
         self.storm_seconds = 0.0
+        self.stormy = False
+        self.fenced: list[str] = []
+        self._told: set[str] = set()
+        world.store("executor").observers.append(self._watch_epochs)
+
+    def _watch_epochs(self, _: str, document: dict[str, Any]) -> None:
+        """Compare what is stored as an outcome with what the far side has seen: a taken-over call decides nothing."""
+        for entry in document["outbox"]:
+            if entry["topic"] != "step.done" or entry["event_id"] in self._told:
+                continue
+            self._told.add(entry["event_id"])
+            body = json.loads(entry["value"])
+            place = (document["tenant"], document["task"], f"v{body['plan_version']}/{body['step']}")
+            newest = max((call.epoch for call in self.tools.ledger if (call.tenant, call.task, call.step) == place),
+                         default=0)  # fmt: skip
+            if body["epoch"] < newest:
+                self.fenced.append(f"fenced: {'/'.join(place)} ended by epoch {body['epoch']} after {newest} had begun")
 
     def draw(self) -> None:
         """Decide what happens."""
         chance = self.chance
-        for service in ("planner", "safety", "executor", "reflector"):
+        for service in FAMILY:
             for number in range(1 + chance.up_to(2)):
                 self.family.program(service, number + 1, skew=chance.between(-1.5, 1.5))
         self.storm_seconds = chance.between(2.0, 15.0)
-        self.faults = sorted((self._fault() for _ in range(chance.up_to(5))), key=lambda fault: fault.at)
+        self.tools.seconds = chance.one_of([0.0, 0.5, 6.0])
+        self.faults = sorted((self._fault() for _ in range(chance.up_to(4))), key=lambda fault: fault.at)
+        for _ in range(chance.up_to(4)):
+            self._set_trap()
 
     def weather(self) -> Weather:
         chance = self.chance
-        often = 0.0 if chance.happens(0.2) else chance.between(0.0, 0.15)
+        calm = chance.happens(0.1)
 
-        def maybe() -> float:
-            return often if chance.happens(0.5) else 0.0
+        def maybe(most: float) -> float:
+            return 0.0 if calm or chance.happens(0.5) else chance.between(0.0, most)
 
-        self.family.hiccups = maybe()
-        return Weather(delay=0.02, slow=maybe(), lost_reply=maybe(), duplicate=maybe(), held_back=maybe(),
-                       stale=maybe(), bad_batch=0.5)  # fmt: skip
+        self.family.hiccups = maybe(0.5)
+        return Weather(delay=chance.one_of([0.002, 0.02, 0.2]), slow=maybe(0.2), lost_request=maybe(0.2),
+                       lost_reply=maybe(0.2), duplicate=maybe(0.5), held_back=maybe(0.3), stale=maybe(0.3),
+                       bad_batch=0.5)  # fmt: skip
 
     def _fault(self) -> Fault:
-        what = self.chance.one_of(["kill", "kill_at", "kill_at", "freeze", "rebalance", "bus", "store"])
+        what = self.chance.one_of(["kill", "kill_at", "freeze", "rebalance", "rebalance", "bus", "store"])
         program = self.chance.one_of(list(self.world.programs.values()))
-        return Fault(self.chance.between(0.0, self.storm_seconds), what, program, self.chance.between(0.5, 12.0))
+        return Fault(self.chance.between(0.0, self.storm_seconds), what, program, self._duration())
+
+    def _duration(self) -> float:
+        return self.chance.between(0.1, 1.0) if self.chance.happens(0.5) else self.chance.between(1.0, 12.0)
+
+    def _set_trap(self) -> None:
+        """Let something go wrong at the worst moment: when a write, a publication or a call has just been done."""
+        service = self.chance.one_of(FAMILY)
+        server = self.chance.one_of([self.world.store(service), self.world.store(service), self.world.broker, self.tools])
+        left = 1 + self.chance.up_to(16 if server is self.world.broker else 5)
+        wait = 0.0 if self.chance.happens(0.6) else self.chance.between(0.0, 3.0)
+        fault = Fault(0.0, self.chance.one_of(["kill", "kill", "freeze", "rebalance"]), None, self._duration())
+
+        def watch() -> None:
+            nonlocal left
+            if server.asking is None or not self.stormy:
+                return
+            left -= 1
+            if left == 0:
+                fault.program = self.world.programs[server.asking.name]
+                if wait:
+                    self.world.broker.later(wait, lambda: self.stormy and self.strike(fault))
+                else:
+                    self.strike(fault)
+
+        server.watchers.append(watch)
 
     async def submit(self) -> None:
         """Send tasks, some twice, some cancelled, some before they are there."""
         chance = self.chance
+        spread = chance.one_of([0.1, 4.0])
         for number in range(2 + chance.up_to(3)):
             goal = " ".join(chance.one_of(EFFECTS) for _ in range(1 + chance.up_to(3)))
             task = f"t{number}"
             created = message(TaskCreated(task_id=task, goal=goal), f"created-{task}")
-            self._at(chance.between(0.0, 4.0), created)
+            self._at(chance.between(0.0, spread), created)
             if chance.happens(0.2):
                 self._at(chance.between(0.0, 8.0), created)
             if chance.happens(0.2):
                 self._at(chance.between(0.0, 8.0), message(CancelRequested(task_id=task), f"cancel-{task}"))
 
     def _at(self, seconds: float, what: Message) -> None:
-        self.world.broker.later(seconds, lambda: self.world.broker.append([what]) and None)
+        self.world.broker.later(seconds, lambda: self.world.broker.append([what]))
 
     async def run(self) -> list[str]:
         """Play it; returns what was broken."""
@@ -116,6 +165,7 @@ class Play:
             self.world.start(program)
         await asyncio.sleep(self.chance.between(0.0, 1.0))
         self.chance.weather = self.weather()
+        self.stormy = True
         await self.submit()
         for fault in self.faults:
             await asyncio.sleep(max(0.0, fault.at - self.world.loop.time()))
@@ -132,10 +182,10 @@ class Play:
             return
         if fault.what == "kill":
             world.kill(program)
-            world.broker.later(fault.seconds, lambda: world.start(program) and None)
+            world.broker.later(fault.seconds, lambda: world.start(program))
         elif fault.what == "kill_at":
             world.kill_at(program, 1 + self.chance.up_to(400))
-            world.broker.later(fault.seconds + 2, lambda: world.start(program) and None)
+            world.broker.later(fault.seconds + 2, lambda: world.start(program))
         elif fault.what == "freeze":
             world.freeze(program)
             world.broker.later(fault.seconds, lambda: world.thaw(program))
@@ -153,6 +203,7 @@ class Play:
 
     def calm(self) -> None:
         """End the storm: everything is there again, and stays."""
+        self.stormy = False
         self.chance.weather = Weather()
         self.family.hiccups = 0.0
         for program in self.world.programs.values():
@@ -179,6 +230,7 @@ class Play:
         verdict = judge(records, self.tools.ledger)
         self.figures = verdict.figures
         yield from verdict.violations
+        yield from self.fenced
         yield from broken_promises(self.world)
         yield from (f"defect: {defect}" for defect in self.world.defects)
 
@@ -187,7 +239,7 @@ def simulate(
     seed: int, play: Callable[[World], Play] = Play, log: Callable[[str], None] | None = None
 ) -> Verdict:
     """Play one seed."""
-    with World(seed) as world:
+    with World(seed, partitions=1 + seed % 3) as world:
         world.log = log
         told = play(world)
         if log is not None:

@@ -1,7 +1,6 @@
 """A far side in the simulated world: it does what it is asked for and writes it down before it answers."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Literal
 
 from raa_runtime.activities import Call as ActivityCall
@@ -21,7 +20,11 @@ class ToolServer(Server):
         super().__init__("tools", chance)
         self.ledger: list[Call] = []
         self.done: dict[str, Any] = {}
-        self.on_received: Callable[[Call], None] = lambda _: None
+        self.seconds = 0.0
+
+    def takes(self) -> float:
+        """Draw how long an action takes."""
+        return self.chance.between(0.0, self.seconds)
 
     def note(self, phase: Phase, effect: str, key: str, epoch: int, place: tuple[str, str, str], args: str) -> Call:
         process = PROCESS.get()
@@ -41,13 +44,15 @@ class ToolClient:
         """Have it done; raises DependencyUnavailable when no reply came."""
 
         def do() -> Any:
-            line = self._server.note("received", effect, key, epoch, place, args_hash)
+            self._server.note("received", effect, key, epoch, place, args_hash)
             known = self._server.done.setdefault(key, {"did": place[2], "key": key})
-            self._server.on_received(line)
+            self._server.changed()
             return known
 
-        await asyncio.sleep(self._server.chance.delay())
-        return await self._wire.ask(do, loses_reply=True)
+        await asyncio.sleep(self._server.takes() / 2)
+        answer = await self._wire.ask(do, loses_reply=True)
+        await asyncio.sleep(self._server.takes() / 2)
+        return answer
 
     async def probe(self, effect: str, key: str, epoch: int, place: tuple[str, str, str], args_hash: str = "") -> Any:
         """Ask whether it was done; None if not."""

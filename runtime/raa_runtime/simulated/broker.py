@@ -117,7 +117,7 @@ class Broker(Server):
         self.held_back: dict[TopicPartition, float] = {}
         self.observers: list[Appended] = []
 
-    def later(self, seconds: float, act: Callable[[], None]) -> None:
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
         """Act later, whatever becomes of who asked."""
         asyncio.get_running_loop().call_later(seconds, act, context=OUTSIDE)
 
@@ -134,7 +134,9 @@ class Broker(Server):
 
     def append(self, messages: Sequence[Message]) -> list[Exception | None]:
         """Append what can be appended, in order."""
-        return [self._append(message) for message in messages]
+        said = [self._append(message) for message in messages]
+        self.changed()
+        return said
 
     def _append(self, message: Message) -> Exception | None:
         if message.topic not in self.topics:

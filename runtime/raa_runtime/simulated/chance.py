@@ -16,6 +16,8 @@ class Weather:
     """longest usual time on the way, in seconds, each way"""
     slow: float = 0.0
     """a request that takes up to two seconds"""
+    lost_request: float = 0.0
+    """never arrives; the caller hears that nobody answered"""
     lost_reply: float = 0.0
     """done, but the caller hears that nobody answered"""
     duplicate: float = 0.0

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -29,16 +28,14 @@ class Row(NamedTuple):
     at: float
 
 
-@dataclass
 class StoreServer(Server):
     """What one service has stored. It survives every process."""
 
-    name: str
-    chance: Chance
-    kinds: dict[str, dict[str, Row]] = field(default_factory=dict)
-    processes: dict[str, Process] = field(default_factory=dict)
-    observers: list[Stored] = field(default_factory=list)
-    away: int = 0
+    def __init__(self, name: str, chance: Chance) -> None:
+        super().__init__(name, chance)
+        self.kinds: dict[str, dict[str, Row]] = {}
+        self.processes: dict[str, Process] = {}
+        self.observers: list[Stored] = []
 
     def documents(self, kind: str, *, stale: bool = False) -> Iterable[Row]:
         """Give all documents of a kind; a stale look sees those that have just changed as they were before."""
@@ -54,7 +51,9 @@ class StoreServer(Server):
         bad = [index for index, write in enumerate(writes) if not _storable(write)]
         if bad and self.chance.happens(self.chance.weather.bad_batch):
             raise PermanentError(f"{len(writes)} writes at once: one of them cannot be stored")
-        return [_unstorable(write) if index in bad else self._put(write) for index, write in enumerate(writes)]
+        said = [_unstorable(write) if index in bad else self._put(write) for index, write in enumerate(writes)]
+        self.changed()
+        return said
 
     def _put(self, write: Write) -> Outcome:
         rows, name = self.kinds.setdefault(write.kind, {}), write.document["_id"]

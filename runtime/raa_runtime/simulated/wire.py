@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from raa_runtime.errors import DependencyUnavailable
 from raa_runtime.guard import result_of
 from raa_runtime.simulated.chance import Chance
-from raa_runtime.simulated.process import OUTSIDE, PROCESS
+from raa_runtime.simulated.process import OUTSIDE, PROCESS, Process
 
 T = TypeVar("T")
 UNANSWERED_SECONDS: Final = 2.0
@@ -19,6 +19,15 @@ class Server:
     def __init__(self, name: str, chance: Chance) -> None:
         self.name, self.chance = name, chance
         self.away = 0
+        self.asking: Process | None = None
+        """whose request is being served"""
+        self.watchers: list[Callable[[], None]] = []
+        """called after each request that changed something, before its reply leaves"""
+
+    def changed(self) -> None:
+        """Tell the watchers."""
+        for watch in self.watchers:
+            watch()
 
     def refusal(self) -> DependencyUnavailable:
         """Build what a caller hears who got no reply."""
@@ -39,15 +48,18 @@ class Wire:
         """
         loop, chance, process = asyncio.get_running_loop(), self._server.chance, PROCESS.get()
         reply: asyncio.Future[T] = loop.create_future()
+        never = loses_reply and chance.happens(chance.weather.lost_request)
         lost = loses_reply and chance.happens(chance.weather.lost_reply)
 
         def arrive() -> None:
             if process is not None and process.gone:
                 return
-            if self._server.away:
+            if self._server.away or never:
                 answer(None, self._server.refusal(), UNANSWERED_SECONDS)
                 return
+            self._server.asking = process
             said = result_of(act)
+            self._server.asking = None
             problem = said if isinstance(said, Exception) else self._server.refusal() if lost else None
             answer(said, problem, UNANSWERED_SECONDS if lost else 0.0)
 
