@@ -11,7 +11,6 @@ from raa_runtime.activities import Activities, Run
 from raa_runtime.away import Away
 from raa_runtime.backlog import Backlog
 from raa_runtime.burial import Rejection
-from raa_runtime.bus.port import TopicPartition
 from raa_runtime.consumer import Consumer
 from raa_runtime.dispatch import Dispatcher, On
 from raa_runtime.errors import DependencyUnavailable, TransientError
@@ -353,7 +352,13 @@ class Service:
         topics = self._topics(list(self._dispatcher.on.values()))
         ends = await self.platform.bus.end_offsets(topics)
         group = owned(self.settings.deployment, self.name)
-        while not _reached(await self.platform.bus.committed(group, topics), ends, consumer.subscription.assignment()):
+        while True:
+            held = consumer.subscription.assignment()
+            committed = await self.platform.bus.committed(group, topics)
+            behind = {place for place, end in ends.items() if place in held and committed.get(place, 0) < end}
+            lag = await consumer.subscription.lag() if behind else {}
+            if not any(lag.get(place) for place in behind):
+                return  # what retention took before anybody read it is never committed, and is no lag either
             await consumer.commit_if_due()
             await asyncio.sleep(0.05)
 
@@ -452,12 +457,6 @@ class Service:
 
 async def _lag_of(consumer: Consumer) -> int:
     return sum((await consumer.subscription.lag()).values())
-
-
-def _reached(
-    committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], held: frozenset[TopicPartition]
-) -> bool:
-    return all(committed.get(place, 0) >= end for place, end in ends.items() if place in held)
 
 
 __all__ = ["Does", "On", "Service", "Timer"]

@@ -3,9 +3,15 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import TopicPartition as KafkaPlace
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.bus.kafka import KafkaBus
@@ -13,8 +19,10 @@ from raa_runtime.bus.kafka_connection import KafkaTuning
 from raa_runtime.bus.placement import partition_of
 from raa_runtime.bus.port import Bus, TopicPartition
 from raa_runtime.errors import DependencyUnavailable, PublishRefused, TransientError
+from raa_runtime.topics import topic_specs
 from raa_schemas.topics import MAX_MESSAGE_BYTES
 from tests.contract.bus_client import Member, behind, group_of, join, message, settle, take, topic
+from tests.unit.runtime.floor import Floor
 
 pytestmark = pytest.mark.anyio
 FAST = KafkaTuning(heartbeat=0.3)
@@ -192,6 +200,60 @@ async def test_lag_counts_what_lies_behind_the_committed_offset(bus: Bus, name: 
     lag = await member.subscription.lag()
     assert lag[records[0].place] == 3
     assert len(lag) == 3
+
+
+async def emptied(bus: Bus, name: str, kafka: Any) -> None:
+    """Let retention take all there is."""
+    if isinstance(bus, EmbeddedBus):
+        bus._log.prune()
+        return
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    places = {KafkaPlace(*place): RecordsToDelete(end) for place, end in (await bus.end_offsets([name])).items() if end}
+    await admin.delete_records(places)
+    await admin.close()
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_what_retention_took_is_no_lag_whether_or_not_it_was_committed(
+    bus: Bus, deployment: str, request: pytest.FixtureRequest, *, committed: bool
+):
+    name = f"{deployment}.task.created"
+    gone = replace(topic(name, 1), retention=timedelta(seconds=-1 if isinstance(bus, EmbeddedBus) else 60))
+    await bus.apply_topics([gone])
+    await bus.publish([message(name, "a", str(number)) for number in range(5)])
+    if committed:
+        first = await join(bus, "g", [name])
+        await first.subscription.commit(behind((await take(first, 5))[:2]))
+        await first.subscription.close()
+    await emptied(bus, name, request.getfixturevalue("kafka") if isinstance(bus, KafkaBus) else None)
+    member = await join(bus, "g", [name])
+    async with asyncio.timeout(20):
+        await settle(member, partitions=1)
+        while any((await member.subscription.lag()).values()):
+            # the embedded bus still has in memory what is gone from its disk
+            await member.subscription.commit(behind(await member.subscription.poll(10, 0.1)))
+
+
+async def test_a_service_has_caught_up_with_a_topic_that_retention_emptied(
+    bus: Bus, deployment: str, tmp_path: Path, request: pytest.FixtureRequest
+):
+    floor = Floor(tmp_path, deployment=deployment)
+    floor.bus = bus
+    name = f"{deployment}.task.created"
+    gone = replace(topic(name, 2), retention=timedelta(seconds=-1 if isinstance(bus, EmbeddedBus) else 60))
+    await bus.apply_topics([gone, *(spec for spec in topic_specs(floor.settings) if spec.name != name)])
+    await bus.publish([message(name, "a", str(number)) for number in range(5)])
+    await emptied(bus, name, request.getfixturevalue("kafka") if isinstance(bus, KafkaBus) else None)
+    service = floor.build()
+    await service.start()
+    try:
+        async with asyncio.timeout(20):
+            while not service._consumer or not service._consumer.subscription.assignment():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await service.caught_up()
+    finally:
+        await service.drain()
 
 
 async def test_joining_a_topic_that_does_not_exist_says_so(bus: Bus, name: str):

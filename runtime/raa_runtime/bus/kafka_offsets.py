@@ -56,12 +56,9 @@ class KafkaOffsets:
         return {TopicPartition(*place): offset for place, offset in found.items()}
 
     async def lag(self, group: str, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Count what lies behind the committed offsets; without one, all that is retained."""
+        """Count what is retained behind the committed offsets; without one, all that is retained."""
         if not places:
             return {}
-        ends = await self.ends(places)
+        ends, begins = await asyncio.gather(self.ends(places), self.begins(places))
         starts = await self._admin.committed(group, list({place.topic for place in places}))
-        uncommitted = [place for place in places if place not in starts]
-        if uncommitted:
-            starts |= await self.begins(uncommitted)
-        return {place: max(0, end - starts[place]) for place, end in ends.items()}
+        return {place: max(0, end - max(starts.get(place, 0), begins[place])) for place, end in ends.items()}
