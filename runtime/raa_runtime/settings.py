@@ -37,8 +37,11 @@ class ServiceSettings(BaseModel):
     mongo_url: SecretStr = Field(SecretStr("mongodb://127.0.0.1:27017"), description="MongoDB connection string")
     redis_url: SecretStr | None = Field(None, description="Redis for caches; without it they live in the process")
     blobs_url: str = Field("", description="file:… folder or s3://bucket/prefix; empty: below the data folder")
-    http_host: str = Field("127.0.0.1", description="address the HTTP server listens on")
+    http_host: str = Field("127.0.0.1", description="address the HTTP server listens on; empty: none")
     http_port: int = Field(0, ge=0, le=65_535, description="port of the HTTP server; 0 takes a free one")
+    http_max_connections: int = Field(
+        1_000, ge=10, le=100_000, description="connections the HTTP server takes, and HTTP calls under way from here"
+    )
     allow_anonymous: bool = Field(True, description="records without tenant belong to the tenant `default`")
     tenants: frozenset[str] = Field(frozenset(), description="the tenants there are; empty allows any")
     max_in_flight: int = Field(512, ge=1, le=100_000, description="records taken and not settled")

@@ -30,6 +30,7 @@ VARIABLES: Final[frozenset[str]] = frozenset({
     "RAA_GRANT_SECONDS",
     "RAA_HORIZON_SECONDS",
     "RAA_HTTP_HOST",
+    "RAA_HTTP_MAX_CONNECTIONS",
     "RAA_HTTP_PORT",
     "RAA_INPUT_ROOTS",
     "RAA_INSTANCE",
