@@ -52,7 +52,7 @@ CODES: Final[dict[str, Code]] = {
     "stalled": Code(
         "an event of this task became a dead letter",
         True,
-        "see why with `raa topics tail GROUP.dlq --from-beginning`, then submit it again",
+        "see why with `raa dlq ls`, mend it, then `raa dlq redrive --id ID --as-new-task`",
     ),
     "approval_denied": Code("a person denied the action", False, "ask the approver, or plan without this action"),
     "approval_expired": Code("nobody decided before the approval expired", True, "submit again and decide in time"),

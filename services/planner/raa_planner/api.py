@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, HTTPException
 from pydantic import BaseModel
 
+from raa_planner.domain.bounds import stalled_until
 from raa_planner.domain.task import Phase, Task
 from raa_schemas.ids import DEFAULT_TENANT, TENANT_PATTERN, TenantId
 
@@ -27,6 +28,7 @@ class TaskSummary(BaseModel):
     deadline: datetime | None
     waiting_for_approvals: list[str]
     stalled_until: datetime | None
+    dead_letters: list[str]
     cost_microusd: int
     memory_degraded: bool
 
@@ -62,7 +64,8 @@ def summary(task_id: str, task: Task) -> TaskSummary:
         steps_total=task.steps_total,
         deadline=task.deadline,
         waiting_for_approvals=sorted(task.approvals),
-        stalled_until=task.stall.until if task.stall else None,
+        stalled_until=stalled_until(task),
+        dead_letters=sorted(filter(None, task.stalls)),
         cost_microusd=task.cost_microusd,
         memory_degraded=task.memory_degraded,
     )

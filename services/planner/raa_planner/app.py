@@ -28,6 +28,7 @@ from raa_runtime.telemetry import Metrics
 from raa_schemas.approval import ApprovalDecided, ApprovalRequested
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.plan import PlanReady, PlanRejected
+from raa_schemas.redrive import RedriveDone
 from raa_schemas.reflection import ReflectionDone
 from raa_schemas.step import StepDone
 from raa_schemas.task import TaskCreated, TaskStalled
@@ -74,6 +75,7 @@ def build(
             On(ApprovalRequested, TASK, way.on_approval_requested),
             On(ApprovalDecided, TASK, way.on_approval_decided),
             On(TaskStalled, TASK, way.on_task_stalled),
+            On(RedriveDone, TASK, way.on_redrive_done),
             On(CancelRequested, TASK, way.on_cancel_requested),
         ],
         does=[
@@ -127,4 +129,5 @@ def _patience(settings: PlannerSettings) -> Patience:
     return Patience(
         prepare=timedelta(seconds=settings.prepare_timeout_seconds),
         plan=timedelta(seconds=settings.plan_timeout_seconds),
+        redrive=timedelta(seconds=settings.redrive_window_seconds),
     )

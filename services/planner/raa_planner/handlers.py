@@ -40,6 +40,7 @@ from raa_schemas.cancel import CancelRequested
 from raa_schemas.errors import error
 from raa_schemas.ids import TaskId, owned
 from raa_schemas.plan import Plan, PlanReady, PlanRejected
+from raa_schemas.redrive import RedriveDone
 from raa_schemas.reflection import ReflectionDone
 from raa_schemas.step import StepDone
 from raa_schemas.task import Origin, TaskCreated, TaskDone, TaskStalled
@@ -59,10 +60,11 @@ _EARLY: Final = frozenset({"deadline_exceeded", "budget_exhausted", "stalled"})
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an activity may take."""
+    """How long an activity may take, and how long a dead letter may wait for its redrive."""
 
     prepare: timedelta = timedelta(minutes=10)
     plan: timedelta = timedelta(minutes=5)
+    redrive: timedelta = bounds.STALL_PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class TaskHandlers:
         unit.clear_timer(HORIZON)
         unit.set_timer(DEADLINE, deadline)
         task.phase = "queued"
-        if task.stall is not None and task.stall.until is not None:
-            unit.set_timer(STALLED, min(task.stall.until, deadline))
+        bounds.end_stalls_by(task, deadline)
+        self._wait_for_redrives(unit)
         self._begin_in_turn(unit)
         self._tell(unit)
 
@@ -287,12 +289,44 @@ class TaskHandlers:
         if not _concerns(unit, "dead"):
             return
         task = unit.state
-        bounds.stall(task, event.data, unit.now)
+        if not bounds.stall(task, event.data, unit.now, self.patience.redrive):
+            unit.ignore("this dead letter is solved already")
+            return
         if task.phase in {"new", "marked"}:
             _mark(unit)
-        elif task.stall is not None and task.stall.until is not None:
-            unit.set_timer(STALLED, task.stall.until)
-            self._tell(unit)
+        self._wait_for_redrives(unit)
+        self._tell(unit)
+
+    def on_redrive_done(self, unit: Unit[Task], event: Received[RedriveDone]) -> None:
+        """Go on once the last dead letter is solved; one that was dropped ends the task it held up."""
+        done = event.data
+        if done.outcome == "refused":
+            unit.ignore("the dead letter still waits")
+            return
+        if not _concerns(unit, "solved"):
+            return
+        task = unit.state
+        if done.outcome == "dropped" and done.letter in task.stalls and _is_known(task):
+            task.stalls = {done.letter: task.stalls[done.letter]}
+            self._end(unit, End("failed", bounds.stall_error(task, f"it was dropped: {done.reason}")))
+            return
+        bounds.solve(task, done.letter)
+        if task.phase == "new":
+            _mark(unit)
+            return
+        if done.group == "planner" and done.outcome == "handled":
+            task.told = None  # its quarantine was told past the state
+        self._wait_for_redrives(unit)
+        self._tell(unit)
+
+    def _wait_for_redrives(self, unit: Unit[Task]) -> None:
+        """Set the time at which a dead letter ends the task; before the task is here only its own does."""
+        task = unit.state
+        until = bounds.stalled_until(task)
+        if until is None or not _is_known(task):
+            unit.clear_timer(STALLED)
+        else:
+            unit.set_timer(STALLED, until)
 
     def on_cancel_requested(self, unit: Unit[Task], event: Received[CancelRequested]) -> None:
         """End the task; a cancel that is here before its task leaves a mark for it."""
@@ -300,16 +334,16 @@ class TaskHandlers:
             return
         task = unit.state
         task.cancelled_by, task.cancel_reason = event.data.requested_by, event.data.reason
-        if task.phase in {"new", "marked"}:
-            _mark(unit)
-        else:
+        if _is_known(task):
             self._end(unit, _cancelled(task))
+        else:
+            _mark(unit)
 
     def on_deadline(self, unit: Unit[Task], _: str) -> None:
         """End the task as expired, or by the dead letter that held it up until now."""
         if decide(unit.state.phase, "deadline").act != "end":
             return
-        if unit.state.stall is not None:
+        if unit.state.stalls:
             self._end(unit, End("failed", bounds.stall_error(unit.state)))
         else:
             self._end(unit, End("expired", error("deadline_exceeded", f"the deadline passed while {_doing(unit)}")))
@@ -339,7 +373,7 @@ class TaskHandlers:
         unit.close()
 
     def _copies(self, unit: Unit[Task]) -> Collection[str]:
-        reply_to = unit.state.asked.reply_to
+        reply_to = unit.state.request.reply_to if unit.state.request else None
         copies = [] if reply_to is None or reply_to not in self.rules.reply_topics else [reply_to]
         own = owned(unit.deployment, tenant_topic(unit.tenant, TaskDone))
         return [*copies, own] if self.tenant_topics else copies
@@ -348,8 +382,8 @@ class TaskHandlers:
         """Whatever held the task up is over; tell where it stands."""
         if unit.state.phase == "ended":
             return
-        unit.state.stall = None
-        unit.clear_timer(STALLED)
+        unit.state.stalls.pop("", None)  # a letter of an earlier release has no name by which it could be solved
+        self._wait_for_redrives(unit)
         self._wind(unit)
         self._tell(unit)
 
@@ -365,7 +399,9 @@ class TaskHandlers:
             unit.set_deadline(task.deadline)
 
     def _tell(self, unit: Unit[Task]) -> None:
-        """Publish where the task stands, if that is news."""
+        """Publish where the task stands, if that is news; of one that is not here yet, only that it died."""
+        if not _is_known(unit.state):
+            return
         status = status_of(unit.state, TaskId(unit.task_id), unit.now)
         if gist(status) != unit.state.told:
             unit.state.told = gist(status)
@@ -393,6 +429,11 @@ def _awaited(unit: Unit[Task], incoming: Incoming, done: Completed) -> bool:
         return False
     unit.state.activity = None
     return True
+
+
+def _is_known(task: Task) -> bool:
+    """Say whether a client waits for it: it was admitted, or died on its way to us."""
+    return task.phase not in {"new", "marked"} or any(bounds.is_lost_task(stall) for stall in task.stalls.values())
 
 
 def _mark(unit: Unit[Task]) -> None:

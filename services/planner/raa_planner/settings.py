@@ -31,6 +31,9 @@ class PlannerSettings(ServiceSettings):
     recall_timeout_seconds: float = Field(1, gt=0, description="after this a task is planned without memory")
     prepare_timeout_seconds: float = Field(600, gt=0, description="longest intake of a task's inputs")
     plan_timeout_seconds: float = Field(300, gt=0, description="longest wait for a plan, retries included")
+    redrive_window_seconds: float = Field(
+        3600, gt=0, le=30 * 86_400, description="how long a task waits for the redrive of a dead letter"
+    )
     tools_refresh_seconds: float = Field(10, gt=0, description="how often the list of tools is read again")
 
     @property

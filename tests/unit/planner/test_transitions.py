@@ -48,6 +48,7 @@ EVENTS: dict[Incoming, Callable[[Way], Way]] = {
     "asked": lambda way: way.asked(),
     "decided": lambda way: way.decided(),
     "dead": lambda way: way.stalled(),
+    "solved": lambda way: way.solved(),
 }
 AFTER = {
     "admit": {"preparing", "ended"},

@@ -8,7 +8,8 @@ import pytest
 
 from raa_planner.domain.admission import Rules
 from raa_planner.domain.scheduler import Policy
-from raa_planner.handlers import PLAN, PREPARE
+from raa_planner.domain.task import Task
+from raa_planner.handlers import PLAN, PREPARE, Patience
 from raa_schemas.artifact import Artifact, Input, Source
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.errors import ErrorInfo, error
@@ -401,12 +402,100 @@ def test_the_settled_step_closes_its_question():
     assert way.told == "running"
 
 
-def test_a_dead_letter_shows_and_progress_clears_it():
+def test_a_dead_letter_shows_until_its_redrive():
     way = Way().to_running().stalled()
     assert (way.told, way.status.waiting_until) == ("stalled", NOON + timedelta(hours=1))
+    assert way.status.waiting_for == "a redrive of plan.ready a1 from executor.dlq"
     way.step("running")
+    assert way.told == "stalled", "what else goes on does not solve it"
+    way.solved()
     assert way.told == "running"
     assert "stalled" not in way.aggregate.timers
+
+
+def test_each_of_several_dead_letters_has_to_be_solved():
+    way = Way().to_running().stalled("a1").later(60).stalled("a2").solved("a1")
+    assert (way.told, way.status.waiting_until) == ("stalled", NOON + timedelta(seconds=3660))
+    way.solved("a2")
+    assert way.told == "running"
+
+
+def test_a_dead_letter_that_was_solved_before_it_was_read_about_stalls_nothing():
+    way = Way().to_running().solved("a1").stalled("a1")
+    assert way.ignored == "this dead letter is solved already"
+    assert way.told == "running"
+
+
+@pytest.mark.parametrize(("outcome", "told"), [("ignored", "running"), ("refused", "stalled"), ("failed", "running")])
+def test_what_a_redrive_came_to_decides_whether_the_letter_still_holds(outcome: Any, told: str):
+    assert Way().to_running().stalled().solved(outcome=outcome).told == told
+
+
+def test_a_letter_that_dies_again_holds_the_task_up_by_its_new_name():
+    way = Way().to_running().stalled("a1").later(10).stalled("a2").solved("a1", "failed")
+    assert list(way.state.stalls) == ["a2"]
+    assert way.status.waiting_until == NOON + timedelta(seconds=3610)
+
+
+def test_dropping_the_letter_ends_the_task_and_says_who_did_what():
+    way = Way().to_running().stalled().solved(outcome="dropped")
+    assert (way.done.outcome, way.error.code) == ("failed", "stalled")
+    assert "it was dropped: a drill" in way.error.message
+
+
+def test_dropping_a_letter_that_holds_nothing_up_changes_nothing():
+    assert Way().to_running().solved("other", "dropped").told == "running"
+
+
+def test_an_ended_task_tells_with_which_command_to_mend_it():
+    way = Way().to_running().stalled()
+    way.fire()
+    assert way.error.hint is not None
+    assert "raa dlq redrive --id a1 --as-new-task" in way.error.hint
+    assert way.error.details == {"dead_letter_topic": "executor.dlq", "letter": "a1", "fingerprint": "f1"}
+
+
+def test_the_window_for_a_redrive_is_a_setting():
+    handlers = handlers_of(patience=Patience(redrive=timedelta(minutes=5)))
+    way = Way(handlers).to_running().stalled()
+    assert way.status.waiting_until == NOON + timedelta(minutes=5)
+
+
+def test_a_task_that_died_on_its_way_to_the_planner_is_stalled_and_ends_unless_it_is_redriven():
+    way = Way().stalled(group="planner", dead_type="task.created")
+    assert (way.told, way.status.waiting_until) == ("stalled", NOON + timedelta(hours=1))
+    assert way.fire() == "stalled"
+    assert (way.done.outcome, way.error.code) == ("failed", "stalled")
+    assert way.created().ignored == "the task has ended"
+
+
+def test_a_task_that_died_on_its_way_to_the_planner_goes_on_by_its_redrive():
+    way = Way().stalled(group="planner", dead_type="task.created").created().solved(group="planner")
+    assert (way.phase, way.told) == ("preparing", "planning")
+
+
+def test_a_task_that_died_on_its_way_to_the_planner_can_be_cancelled():
+    way = Way().stalled(group="planner", dead_type="task.created").cancelled()
+    assert way.done.outcome == "cancelled"
+
+
+def test_another_letter_before_the_task_tells_nobody_anything():
+    way = Way().stalled()
+    assert (way.phase, way.said) == ("marked", [])
+    way.solved()
+    assert way.created().told == "planning"
+
+
+def test_the_one_dead_letter_of_an_earlier_release_is_read():
+    stored = {"phase": "running", "stall": {"dead_type": "step.done", "topic": "planner.dlq", "message": "m"}}
+    task = Task.model_validate(stored)
+    assert [stall.dead_type for stall in task.stalls.values()] == ["step.done"]
+    assert "stall" not in task.model_dump()
+
+
+def test_the_letter_of_a_group_of_an_earlier_release_is_cleared_by_progress():
+    way = Way().to_running().stalled(None).step("running")
+    assert way.told == "running"
 
 
 def test_a_dead_letter_nobody_redrives_ends_the_task():
@@ -426,7 +515,7 @@ def test_a_stall_never_outlives_the_deadline_and_names_the_dead_letter():
 def test_a_dead_letter_before_the_task_shows_when_the_task_comes():
     way = Way().stalled().created()
     assert way.told == "stalled"
-    way.prepared()
+    way.prepared().solved()
     assert way.told == "planning"
 
 

@@ -72,7 +72,9 @@ ACTIONS: dict[str, Callable[[Way, int], Any]] = {
     ),
     "ask": lambda way, n: way.asked(f"a{n}", version=_version(way, n)),
     "decide": lambda way, n: way.decided(f"a{n}", verdict=["approve", "deny", "happened", "give_up"][n]),
-    "stall": lambda way, _: way.stalled(),
+    "stall": lambda way, n: way.stalled(f"a{n}"),
+    "lost": lambda way, n: way.stalled(f"a{n}", "planner", "task.created"),
+    "solve": lambda way, n: way.solved(f"a{n}", ["handled", "ignored", "failed", "dropped"][n]),
     "cancel": lambda way, _: way.cancelled(),
     "wait": lambda way, n: way.later(10.0**n),
 }

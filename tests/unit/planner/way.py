@@ -16,6 +16,7 @@ from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.event import Event
 from raa_schemas.ids import AggregateId
 from raa_schemas.plan import Finding, Limits, Plan, PlanReady, PlanRejected, Step
+from raa_schemas.redrive import RedriveDone, RedriveOutcome
 from raa_schemas.reflection import CheckReport, Episode, Hypothesis, Label, Lesson, ReflectionDone, Scope, When
 from raa_schemas.step import StepDone, Usage
 from raa_schemas.task import TaskCreated, TaskDone, TaskStalled, TaskStatus
@@ -248,16 +249,22 @@ class Way:
         )
         return self.on(self.handlers.on_approval_decided, event)
 
-    def stalled(self) -> "Way":
+    def stalled(self, letter: str | None = "a1", group: str = "executor", dead_type: str = "plan.ready") -> "Way":
         event = TaskStalled(
             task_id=self.task_id,
-            group="executor",
-            dead_letter_topic="executor.dlq",
-            dead_type="plan.ready",
+            group=group,
+            dead_letter_topic=f"{group}.dlq",
+            dead_type=dead_type,
             error_class="KeyError",
             message="a defect",
+            letter=letter,
+            fingerprint="f1",
         )
         return self.on(self.handlers.on_task_stalled, event)
+
+    def solved(self, letter: str = "a1", outcome: RedriveOutcome = "handled", group: str = "executor") -> "Way":
+        event = RedriveDone(task_id=self.task_id, group=group, letter=letter, outcome=outcome, reason="a drill")
+        return self.on(self.handlers.on_redrive_done, event)
 
     def cancelled(self, by: str = "client") -> "Way":
         return self.on(self.handlers.on_cancel_requested, CancelRequested(task_id=self.task_id, requested_by=by))

@@ -1,9 +1,9 @@
 """The bounds of a task: its deadline, which stands still while a person is asked, its budget and its tries."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from raa_planner.domain.task import MAX_DECIDED_KEPT, Approval, Stall, Task
+from raa_planner.domain.task import MAX_DECIDED_KEPT, MAX_STALLS_KEPT, Approval, Stall, Task
 from raa_schemas.approval import ApprovalDecided, ApprovalRequested
 from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.plan import Limits
@@ -120,20 +120,68 @@ def expired_approvals(task: Task, now: datetime) -> list[str]:
     return [name for name, approval in task.approvals.items() if approval.expires_at <= now]
 
 
-def stall(task: Task, dead: TaskStalled, now: datetime) -> None:
-    """Write down which dead letter holds the task up and how long we wait for its redrive."""
-    until = now + STALL_PATIENCE
+def stall(task: Task, dead: TaskStalled, now: datetime, patience: timedelta = STALL_PATIENCE) -> bool:
+    """Write down which dead letter holds the task up and how long we wait for its redrive; False if it is solved."""
+    letter = dead.letter or ""
+    if letter in task.solved:
+        return False
+    until = now + patience
     if task.deadline is not None:
         until = min(until, max(now, current_deadline(task, now)))
-    task.stall = Stall(dead_type=dead.dead_type, topic=dead.dead_letter_topic, message=dead.message, until=until)
+    if letter in task.stalls or len(task.stalls) < MAX_STALLS_KEPT:
+        task.stalls[letter] = Stall(
+            dead_type=dead.dead_type,
+            topic=dead.dead_letter_topic,
+            message=dead.message,
+            until=until,
+            group=dead.group,
+            fingerprint=dead.fingerprint or "",
+        )
+    return True
 
 
-def stall_error(task: Task) -> ErrorInfo:
-    """Say which dead letter ended the task."""
-    if task.stall is None:
+def end_stalls_by(task: Task, deadline: datetime) -> None:
+    """Wait for no redrive beyond the deadline, which was not known when an event of the task died before the task."""
+    for stalled in task.stalls.values():
+        stalled.until = min(stalled.until or deadline, deadline)
+
+
+def solve(task: Task, letter: str) -> Stall | None:
+    """Strike out a dead letter that needs no redrive any more; gives what it was."""
+    task.solved = [*(one for one in task.solved if one != letter), letter][-MAX_STALLS_KEPT:]
+    return task.stalls.pop(letter, None)
+
+
+def first_stall(task: Task) -> tuple[str, Stall] | None:
+    """Find the dead letter whose time is up first."""
+    dated = [(stall.until or datetime.max.replace(tzinfo=UTC), letter) for letter, stall in task.stalls.items()]
+    return (letter := min(dated)[1], task.stalls[letter]) if dated else None
+
+
+def stalled_until(task: Task) -> datetime | None:
+    """Say until when a redrive is waited for, None if none is."""
+    found = first_stall(task)
+    return found[1].until if found else None
+
+
+def is_lost_task(stall: Stall) -> bool:
+    """Say whether it is the task itself that died, so that its client has to hear from us."""
+    return stall.group == "planner" and stall.dead_type == "task.created"
+
+
+def stall_error(task: Task, why: str = "nobody redrove it in time") -> ErrorInfo:
+    """Say which dead letter ended the task, and with which command its kind can be mended."""
+    found = first_stall(task)
+    if found is None:
         return error("stalled")
-    return error(
+    letter, stall = found
+    details = {"dead_letter_topic": stall.topic, "letter": letter, "fingerprint": stall.fingerprint}
+    info = error(
         "stalled",
-        f"a {task.stall.dead_type} of this task became a dead letter: {task.stall.message}",
-        dead_letter_topic=task.stall.topic,
+        f"a {stall.dead_type} of this task became a dead letter, {stall.message}; {why}",
+        **{name: value for name, value in details.items() if value},
     )
+    if not letter:
+        return info
+    look = f"`raa dlq show {letter}`; once the cause is mended, "
+    return info.model_copy(update={"hint": f"see why: {look}`raa dlq redrive --id {letter} --as-new-task`"})

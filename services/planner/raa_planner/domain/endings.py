@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from raa_planner.domain.attempts import End
-from raa_planner.domain.bounds import current_deadline, milliseconds
+from raa_planner.domain.bounds import current_deadline, first_stall, milliseconds
 from raa_planner.domain.task import Phase, Task
 from raa_schemas.ids import TaskId
 from raa_schemas.plan import Citations
@@ -58,8 +58,11 @@ def gist(status: TaskStatus) -> str:
 def _standing(task: Task, now: datetime) -> tuple[Standing, datetime | None]:
     if task.phase == "ended":
         return _STANDINGS["ended"], None
-    if task.stall is not None:
-        return Standing("stalled", f"a redrive of {task.stall.dead_type} from {task.stall.topic}"), task.stall.until
+    if found := first_stall(task):
+        letter, stall = found
+        more = f" and {len(task.stalls) - 1} more" if len(task.stalls) > 1 else ""
+        what = f"{stall.dead_type} {letter}".rstrip()
+        return Standing("stalled", f"a redrive of {what} from {stall.topic}{more}"), stall.until
     if task.approvals:
         first = min(task.approvals.values(), key=lambda approval: approval.expires_at)
         return Standing("waiting_approval", f"a person to decide on step {first.step!r}"), first.expires_at

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raa_runtime.state.codec import Kind, State
 from raa_schemas.artifact import Artifact, Source
@@ -15,6 +15,7 @@ from raa_schemas.task import Origin, TaskCreated
 
 Phase = Literal["new", "marked", "queued", "preparing", "planning", "verifying", "running", "reflecting", "ended"]
 MAX_DECIDED_KEPT = 64
+MAX_STALLS_KEPT = 64
 
 
 class FailedStep(State):
@@ -78,12 +79,14 @@ class Approval(State):
 
 
 class Stall(State):
-    """A dead letter that holds the task up."""
+    """A dead letter that holds the task up. One of the task itself died before anybody here knew the task."""
 
     dead_type: str
     topic: str
     message: str = ""
     until: datetime | None = None
+    group: str = ""
+    fingerprint: str = ""
 
 
 class Task(State):
@@ -108,7 +111,8 @@ class Task(State):
 
     cancelled_by: str | None = None
     cancel_reason: str = ""
-    stall: Stall | None = None
+    stalls: dict[str, Stall] = Field(default_factory=dict)
+    solved: list[str] = Field(default_factory=list)
     approvals: dict[str, Approval] = Field(default_factory=dict)
     decided: list[str] = Field(default_factory=list)
 
@@ -159,7 +163,17 @@ class Task(State):
     @property
     def parked(self) -> bool:
         """Say whether it waits for a person or a redrive, and so needs nobody's capacity."""
-        return bool(self.approvals) or self.stall is not None
+        return bool(self.approvals or self.stalls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_became_several(cls, stored: Any) -> Any:
+        """Read the one dead letter that earlier releases kept."""
+        if isinstance(stored, dict) and "stall" in stored:
+            stall = stored["stall"]
+            rest = {name: value for name, value in stored.items() if name != "stall"}
+            return rest | ({"stalls": {"": stall}} if stall else {})
+        return stored
 
 
 def tombstone(task: Task) -> Task:

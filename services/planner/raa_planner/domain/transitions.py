@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from raa_planner.domain.task import Phase
 
 Incoming = Literal[
-    "created", "cancel", "ready", "rejected", "step", "reflected", "asked", "decided", "dead",
+    "created", "cancel", "ready", "rejected", "step", "reflected", "asked", "decided", "dead", "solved",
     "prepared", "planned", "begin", "turn", "deadline", "stalled", "approval", "horizon",
 ]  # fmt: skip
 
@@ -15,16 +15,16 @@ Incoming = Literal[
 # before the last step. So `step`, `reflected` and `asked` count from `verifying` on; a verdict waits for the run's end.
 # Words in the cells that are not in IGNORED are acts; what an act does is the handler of its column.
 _TABLE: Final = """
-           created cancel ready   rejected step    reflected asked   decided dead    prepared planned begin turn  deadline stalled approval horizon
-new        admit   mark   unknown unknown  unknown unknown   unknown unknown mark    stale    stale   stale stale stale    stale   stale    stale
-marked     admit   mark   unknown unknown  unknown unknown   unknown unknown mark    stale    stale   stale stale stale    stale   stale    forget
-queued     twice   end    early   early    early   early     early   note    stall   stale    stale   begin begin end      end     stale    stale
-preparing  twice   end    early   early    early   early     early   note    stall   plan     stale   begun stale end      end     stale    stale
-planning   twice   end    old     old      old     old       old     note    stall   stale    propose begun stale end      end     stale    stale
-verifying  twice   end    run     repair   count   judge     wait    note    stall   stale    stale   begun stale end      end     resume   stale
-running    twice   end    twice   twice    count   judge     wait    note    stall   stale    stale   begun stale end      end     resume   stale
-reflecting twice   end    twice   twice    old     judge     old     note    stall   stale    stale   begun stale end      end     stale    stale
-ended      over    over   over    over     over    over      over    over    over    over     over    over  over  over     over    over     over
+           created cancel ready   rejected step    reflected asked   decided dead  solved prepared planned begin turn  deadline stalled approval horizon
+new        admit   mark   unknown unknown  unknown unknown   unknown unknown mark  mark   stale    stale   stale stale stale    stale   stale    stale
+marked     admit   mark   unknown unknown  unknown unknown   unknown unknown mark  note   stale    stale   stale stale stale    end     stale    forget
+queued     twice   end    early   early    early   early     early   note    stall lift   stale    stale   begin begin end      end     stale    stale
+preparing  twice   end    early   early    early   early     early   note    stall lift   plan     stale   begun stale end      end     stale    stale
+planning   twice   end    old     old      old     old       old     note    stall lift   stale    propose begun stale end      end     stale    stale
+verifying  twice   end    run     repair   count   judge     wait    note    stall lift   stale    stale   begun stale end      end     resume   stale
+running    twice   end    twice   twice    count   judge     wait    note    stall lift   stale    stale   begun stale end      end     resume   stale
+reflecting twice   end    twice   twice    old     judge     old     note    stall lift   stale    stale   begun stale end      end     stale    stale
+ended      over    over   over    over     over    over      over    over    over  over   over     over    over  over  over     over    over     over
 """  # noqa: E501  # a table is read by its columns
 
 IGNORED: Final[dict[str, str]] = {
