@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import pytest
 
 from tests.faults.report import LONG, Row, table, write
+from tests.faults.trial import Trial, separate
 
 _ROWS = pytest.StashKey[list[Row]]()
 
@@ -35,6 +37,25 @@ def report(request: pytest.FixtureRequest) -> list[Row]:
     """The rows of this run's table; a test appends what it showed."""
     rows: list[Row] = request.config.stash[_ROWS]
     return rows
+
+
+@pytest.fixture(scope="session")
+def servers(kafka: str, mongo: str, redis_url: str) -> Iterator[Trial]:
+    """Each service in a process of its own on Kafka, MongoDB's protocol and Redis; planner and executor twice."""
+    with (
+        TemporaryDirectory(prefix="raa-", ignore_cleanup_errors=True) as folder,
+        separate(
+            Path(folder), deployment="faults", kafka=kafka, mongo=mongo, redis_url=redis_url, instances={"planner": 2}
+        ) as trial,
+    ):
+        trial.house.start()
+        yield trial
+
+
+@pytest.fixture
+def on_servers(servers: Trial) -> Trial:
+    """A trial with a tenant of its own on the shared deployment."""
+    return servers.of_tenant(f"t{uuid4().hex[:8]}")
 
 
 @pytest.fixture

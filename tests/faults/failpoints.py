@@ -8,8 +8,8 @@ and taken out of it, because no program of ours knows these names:
 
     RAA_FAILPOINT                 the point at which the process ends as by a power cut; 0 or absent: never
     RAA_FAILPOINT_COUNT           file that holds how many points were passed so far
-    RAA_SHORT_PREPARATION         seconds a tool call gets besides its own timeout, instead of 60
-    RAA_SHORT_POLL                seconds without a poll after which Kafka's client leaves its group, instead of never
+    RAA_TEST_SHORT_PREPARATION    seconds a tool call gets besides its own timeout, instead of 60
+    RAA_TEST_SHORT_POLL           seconds without a poll after which Kafka's client leaves its group, instead of never
 """
 
 import asyncio
@@ -147,7 +147,7 @@ def main(module: str, arguments: list[str]) -> None:
     """Read what to do from the environment, and become the program."""
     sys.path.pop(0)  # this folder's modules are not its
     end_at, file = int(os.environ.pop("RAA_FAILPOINT", "0")), os.environ.pop("RAA_FAILPOINT_COUNT", "")
-    _shorten(os.environ.pop("RAA_SHORT_PREPARATION", ""), os.environ.pop("RAA_SHORT_POLL", ""))
+    _shorten(os.environ.pop("RAA_TEST_SHORT_PREPARATION", ""), os.environ.pop("RAA_TEST_SHORT_POLL", ""))
     if end_at or file:
         _install(Points(end_at, Path(file) if file else None))
     sys.argv = [module, *arguments]

@@ -3,10 +3,11 @@
 import asyncio
 import random
 from pathlib import Path
+from uuid import uuid4
 
 from tests.faults.load import mixed
 from tests.faults.report import LONG, Row
-from tests.faults.trial import Trial, meanwhile, p95, together
+from tests.faults.trial import Trial, meanwhile, p95, separate, together
 
 TASKS = 500 if LONG else 40
 PER_SECOND = 5
@@ -46,5 +47,21 @@ def test_every_task_ends_once_while_the_whole_stack_is_killed_again_and_again(pl
     with together(place, lease_seconds="2") as trial:
         trial.house.start()
         row = asyncio.run(under_kills(trial, "embedded+sqlite", ["raa"], (2.0, 5.0)))
+    report.append(row)
+    check(row)
+
+
+def test_every_task_ends_once_while_services_on_servers_are_killed(on_servers: Trial, report: list[Row]) -> None:
+    names = list(on_servers.house.processes)
+    row = asyncio.run(under_kills(on_servers, "kafka+mongo+redis", names, (0.5, 5.0) if LONG else (1.0, 3.0)))
+    report.append(row)
+    check(row)
+
+
+def test_every_task_ends_once_while_services_on_files_are_killed(place: Path, kafka: str, report: list[Row]) -> None:
+    with separate(place, deployment=f"f{uuid4().hex[:8]}", kafka=kafka) as trial:
+        trial.house.start()
+        names = list(trial.house.processes)
+        row = asyncio.run(under_kills(trial, "kafka+sqlite", names, (0.5, 5.0) if LONG else (1.0, 3.0)))
     report.append(row)
     check(row)

@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from raa_runtime.keys import public_text
 from raa_schemas.ids import owned
 from tests.backends.process import LOOPBACK, Server, answers, free_port, serve
 from tests.e2e.house import House, all_in_one, apart
-from tests.faults.evidence import Seen
+from tests.faults.evidence import Call, Seen
 from tests.faults.gather import records_of, unwatched
 from tests.faults.history import Verdict, judge
 from tests.faults.load import EXTERNAL, Load, read_ledger
@@ -43,11 +43,16 @@ class Trial:
     folder: Path
     ledger: Path
     operator: Operator
+    tenant: str = "default"
     kills: list[Kill] = field(default_factory=list)
 
-    def load(self, tenant: str = "default") -> Load:
-        """Give a client's side of one tenant."""
-        return Load(self.house.settings, self.ledger, self.operator, tenant)
+    def of_tenant(self, tenant: str) -> "Trial":
+        """Give a trial of its own on the same house: it loads and judges one tenant."""
+        return replace(self, tenant=tenant, kills=[])
+
+    def load(self) -> Load:
+        """Give a client's side."""
+        return Load(self.house.settings, self.ledger, self.operator, self.tenant)
 
     @property
     def stores(self) -> list[Path]:
@@ -73,14 +78,35 @@ class Trial:
         down = [name for name in names if self.house.processes[name].process.poll() is not None]
         self.house.launch(*down) if down else None
 
+    async def revive(self) -> None:
+        """Start again whatever ended by itself, as a supervisor would, until cancelled."""
+        while True:
+            for name, server in list(self.house.processes.items()):
+                if server.process.poll() is not None:
+                    self.kills.append(Kill(time.time(), name))
+                    self.house.launch(name)
+            await asyncio.sleep(0.1)
+
+    def relaunch_without(self, variable: str) -> None:
+        """Let every later start of a process go without a variable."""
+        for name in list(self.house._commands):
+            command, environment = self.house.command_of(name)
+            environment.pop(variable, None)
+            self.house.define(name, command, environment)
+
     async def verdict(self) -> Verdict:
         """Judge the run: from the topics and the ledger, and from the stores once they have come to rest."""
-        found = judge(await self.records(), read_ledger(self.ledger), deployment=self.house.settings.deployment)
+        found = judge(await self.records(), self.calls(), deployment=self.house.settings.deployment)
         return Verdict(found.violations + await self._unwatched(), found.figures)
 
     async def records(self) -> list[Seen]:
-        """Read all topics."""
-        return await records_of(self.house.settings)
+        """Read what all topics hold of this tenant, and of nobody."""
+        mine = {self.tenant, ""}
+        return [one for one in await records_of(self.house.settings) if one.headers.get("ce_tenant", "") in mine]
+
+    def calls(self) -> list[Call]:
+        """Read this tenant's part of the ledger."""
+        return [call for call in read_ledger(self.ledger) if call.tenant == self.tenant]
 
     async def _unwatched(self) -> list[str]:
         """Ask again for some seconds: an aggregate may be in the middle of its last write."""
@@ -162,7 +188,7 @@ def _common(folder: Path, server: Server, operator: Operator) -> dict[str, str]:
         "test_marks": str(marks),
         "test_tool_seconds": "5",
         "tool_slots": "64",
-        "short_preparation": "1",
+        "test_short_preparation": "1",
     }
 
 
