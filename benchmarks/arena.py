@@ -62,7 +62,7 @@ class Contender:
         self._environment = adapter.environment | {
             f"BENCH_{name.upper()}": server.address for name, server in self._servers.items()
         }
-        self._environment |= {"BENCH_RUN": f"b{uuid.uuid4().hex[:8]}", "PYTHONPATH": "", **more}
+        self._environment |= {"BENCH_RUN": f"b{uuid.uuid4().hex[:8]}", **more}
         self.workers: list[Child] = []
 
     def start(self) -> None:

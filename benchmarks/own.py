@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from benchmarks.peers.client import End, Task, serve
@@ -35,6 +36,7 @@ from raa_schemas.event import Event
 from raa_schemas.ids import owned
 from raa_schemas.plan import Finding, PlanRejected
 from raa_schemas.task import TaskCreated, TaskDone, TaskStalled
+from raa_schemas.topics import redrive_topic
 
 TEXT_CHARACTERS: Final = 200
 HOPS: Final[tuple[type[Event], ...]] = (TaskCreated, PlanRejected, TaskStalled, CancelRequested)
@@ -147,7 +149,9 @@ async def services(known: ServiceSettings, platform: Platform, build: Build) -> 
 async def create_topics(known: ServiceSettings, bus: Bus, events: Sequence[type[Event]]) -> None:
     """Create the few topics of the pipeline, as a deployment would all of its own."""
     wanted = {owned(known.deployment, event.event_type()) for event in events}
-    await bus.apply_topics([spec for spec in topic_specs(known) if spec.name in wanted])
+    specs = [spec for spec in topic_specs(known) if spec.name in wanted]
+    redrives = [owned(known.deployment, redrive_topic(f"hop{number}")) for number in range(len(HOPS))]
+    await bus.apply_topics([*specs, *(replace(specs[0], name=name, partitions=1) for name in redrives)])
 
 
 class OwnClient:

@@ -75,7 +75,7 @@ class Child:
         self, command: Sequence[str], environment: Mapping[str, str], log: Path, *, talks: bool = False
     ) -> None:
         self._log = log
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAA_", "OPENAI_", "PYTHON"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAA_", "OPENAI_"))}
         setpriv = shutil.which("setpriv")
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -107,7 +107,7 @@ class Child:
         readable, _, _ = select.select([self.process.stdout], [], [], seconds)
         line = self.process.stdout.readline() if readable else b""
         if not line:
-            raise RunFailed(f"{self.process.args!r} said nothing for {seconds} s:\n{self._tail()}")
+            raise RunFailed(f"{self.process.args!r} ended, or said nothing for {seconds} s:\n{self._tail()}")
         return json.loads(line)
 
     def _tail(self) -> str:

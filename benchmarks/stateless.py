@@ -10,9 +10,10 @@ from typing import Final
 from benchmarks.own import HOPS, following
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.consumer import Consumer
-from raa_runtime.intake import Addressed, Intake, read_body
+from raa_runtime.intake import Addressed, read_body
 from raa_runtime.lanes import Lanes
 from raa_runtime.platform import Platform
+from raa_runtime.redrive import GroupIntake
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.telemetry import Metrics
 from raa_schemas.event import Event
@@ -29,21 +30,22 @@ class Stage:
     def __init__(self, number: int, settings: ServiceSettings, platform: Platform, *, passes_on: bool = True) -> None:
         self.name, self._event = f"hop{number}", HOPS[number]
         self._platform, self._deployment, self._passes_on = platform, settings.deployment, passes_on
-        self._lanes = Lanes()
+        self._log = platform.logger(self.name)
+        self._lanes = Lanes(lambda lane, problem: self._log.error("failed", lane=lane, exc_info=problem))
         counted = Metrics().counter(f"raa_{self.name}_events_total", "events by outcome", ("topic", "outcome"))
         self._handled = counted.labels(self._event.event_type(), "handled")
         self._consumer = Consumer(
             platform.bus,
             owned(self._deployment, self.name),
             [owned(self._deployment, self._event.event_type())],
-            Intake(self._deployment, POLICY),
+            GroupIntake(self._deployment, POLICY, self.name),
             self._lanes,
             lambda read: read.aggregate,
             self._handle,
             self._poison,
             settings.max_in_flight,
             platform.clock,
-            platform.logger(self.name),
+            self._log,
         )
 
     async def start(self) -> None:
