@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from raa_cli.output import printable
 from raa_client.observed import Observed
 from raa_client.story import check_sentence
 from raa_schemas.action import ActionDecided, ActionProposed
@@ -190,7 +191,7 @@ class Timeline:
         after = max((observed.envelope.time - self._begin).total_seconds(), 0)
         line = line_of(observed.event)
         text = Text.assemble(
-            (f"{after:8.3f} s  ", SMALL), (f"{observed.envelope.type:<20}", "cyan"), (line.text, line.style)
+            (f"{after:8.3f} s  ", SMALL), (f"{observed.envelope.type:<20}", "cyan"), (printable(line.text), line.style)
         )
         # Beside a terminal nobody knows the width: one event stays one line.
         if self._console.is_terminal:

@@ -1,14 +1,14 @@
 """Lists, creates and reads topics."""
 
+import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from raa_cli.execute import UsageProblem
 from raa_cli.output import print_json, print_rows
+from raa_cli.records import Wanted, lines_of
 from raa_cli.session import Place, reading, running
-from raa_cli.timeline import line_of
-from raa_client.observed import Observed, observe
 from raa_client.observed import reading as reading_topics
-from raa_runtime.bus.port import Record
 from raa_runtime.topics import topic_specs
 from raa_schemas.ids import owned
 from raa_schemas.topics import TOPICS
@@ -63,50 +63,39 @@ async def apply(place: Place, *, as_json: bool) -> None:
         print(f"created {', '.join(created)}" if created else "all topics are there")
 
 
-async def tail(place: Place, topic: str, *, from_beginning: bool, follow: bool, as_json: bool) -> None:
-    """Print the records of one topic."""
+async def tail(
+    place: Place,
+    topics: Sequence[str],
+    *,
+    task: str | None,
+    tenant: str | None,
+    from_beginning: bool,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Print the records of topics, of one task or tenant if asked for."""
     settings = place.settings()
+    wanted = Wanted(settings.deployment, tenant, task)
     async with reading(place) as session:
         bus = session.client.bus
-        name = _found(topic, settings.deployment, await bus.topics())
+        there = await bus.topics()
+        names = [_found(topic, settings.deployment, there) for topic in topics]
         waits = follow and not session.offline
-        async with reading_topics(bus, [name], from_beginning=from_beginning, follow=waits) as records:
+        async with reading_topics(bus, names, from_beginning=from_beginning, follow=waits) as records:
             async for record in records:
-                _print(record, observe(record, settings.deployment), as_json=as_json)
+                if (shown := wanted.shown(record)) is None:
+                    continue
+                if as_json:
+                    print_json(shown)
+                else:
+                    for line in lines_of(shown):
+                        print(line, flush=True)
 
 
 def _found(topic: str, deployment: str, there: dict[str, int]) -> str:
     for name in (topic, owned(deployment, topic)):
         if name in there:
             return name
-    raise UsageProblem(f"there is no topic {topic!r}; `raa topics list` shows those there are")
-
-
-def _print(record: Record, observed: Observed | None, *, as_json: bool) -> None:
-    if as_json:
-        print_json(observed.to_json() if observed else _raw(record))
-    elif observed is None:
-        print(f"{record.timestamp:%H:%M:%S}  {record.topic}/{record.partition}@{record.offset}  {_text(record.value)}")
-    else:
-        print(
-            f"{observed.envelope.time:%H:%M:%S}  {observed.tenant}/{observed.envelope.subject}  "
-            f"{line_of(observed.event).text}",
-            flush=True,
-        )
-
-
-def _raw(record: Record) -> dict[str, Any]:
-    """Show what is no event of ours: a dead letter, or a record that nobody can read."""
-    return {
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "time": record.timestamp.isoformat(),
-        "key": _text(record.key),
-        "value": _text(record.value),
-        "headers": {name: _text(value) for name, value in record.headers},
-    }
-
-
-def _text(data: bytes | None) -> str | None:
-    return None if data is None else data.decode(errors="replace")
+    near = difflib.get_close_matches(topic, there, 1)
+    hint = f"did you mean {near[0]}?" if near else "`raa topics list` shows those there are"
+    raise UsageProblem(f"there is no topic {topic!r}; {hint}")

@@ -81,10 +81,14 @@ class KafkaOperations:
         seconds = self._tuning.call_timeout
         listed = await within(seconds, self._admin.list_consumer_groups(), "listing groups")
         names = sorted(name for name, protocol in listed if protocol in {"consumer", ""})
-        if not names:
-            return {}
-        answers = await within(seconds, self._admin.describe_consumer_groups(names), "describing groups")
-        return {group["group"]: len(group["members"]) for answer in answers for group in answer.to_object()["groups"]}
+        counts = await asyncio.gather(*(self._members(name) for name in names))
+        return dict(zip(names, counts, strict=True))
+
+    async def _members(self, group: str) -> int:
+        # one at a time: aiokafka 0.14 reads version 3 of the answer as version 2 and stumbles over a second group
+        asking = self._admin.describe_consumer_groups([group])
+        answers = await within(self._tuning.call_timeout, asking, f"describing group {group}")
+        return sum(len(found["members"]) for answer in answers for found in answer.to_object()["groups"])
 
     async def grow(self, partitions: Mapping[str, int]) -> None:
         """Give topics more partitions and wait until the cluster knows them."""
