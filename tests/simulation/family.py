@@ -75,13 +75,17 @@ class Family:
     world: World
     tools: ToolServer
     hiccups: float = 0.0
+    troubles: dict[str, float] = field(default_factory=dict)
     way: Kind[Any] = field(default_factory=lambda: WAY)
     run: Kind[Any] = field(default_factory=lambda: RUN)
 
-    def hiccup(self) -> None:
-        """Fail for a passing reason now and then, so that events are deferred."""
-        if self.world.chance.happens(self.hiccups):
-            raise TransientError("a passing trouble", retry_after=self.world.chance.between(0.1, 3.0))
+    def hiccup(self, event: str) -> None:
+        """Fail for a passing reason now and then, for some seconds, so that events are deferred."""
+        chance, now = self.world.chance, self.world.loop.now
+        if event not in self.troubles:
+            self.troubles[event] = now + chance.between(0.1, 3.0) if chance.happens(self.hiccups) else now
+        if self.hiccups and now < self.troubles[event]:
+            raise TransientError("a passing trouble", retry_after=chance.between(0.1, 3.0))
 
     def program(self, service: str, number: int = 1, skew: float = 0.0) -> Program:
         """Add one instance of a service to the world."""
@@ -109,7 +113,7 @@ class Family:
         if unit.state.phase != "new":
             unit.ignore("seen before")
             return
-        self.hiccup()
+        self.hiccup(f"planner {event.id}")
         unit.state.phase, unit.state.goal = "planning", event.data.goal
         unit.set_timer("deadline", unit.now + HOUR)
         unit.publish(TaskStatus(task_id=unit.task_id, state="planning", attempt=1))
@@ -125,7 +129,7 @@ class Family:
         if unit.state.phase in {"new", "marked", "ended"}:
             unit.ignore("nothing is known of it, or it has ended")
             return
-        self.hiccup()
+        self.hiccup(f"planner {event.id}")
         unit.state.phase, unit.state.counted = "running", unit.state.counted + 1
         unit.publish(TaskStatus(task_id=unit.task_id, state="running", attempt=1, steps_done=event.data.run_seq))
 
@@ -148,7 +152,7 @@ class Family:
         if unit.state.passed or unit.closed:
             unit.ignore("decided before")
             return
-        self.hiccup()
+        self.hiccup(f"safety {event.id}")
         unit.state.passed = True
         unit.set_timer("end", unit.now + HOUR)
         unit.publish(PlanReady.model_validate(dict(event.data)))
@@ -172,7 +176,7 @@ class Family:
         if unit.state.steps or unit.closed:
             unit.ignore("it runs, or has ended")
             return
-        self.hiccup()
+        self.hiccup(f"executor {event.id}")
         unit.set_timer("end", unit.now + HOUR)
         for step in event.data.plan.steps:
             unit.state.steps.append(step.id)
@@ -209,7 +213,7 @@ class Family:
         if unit.state.judged or unit.closed:
             unit.ignore("judged before")
             return
-        self.hiccup()
+        self.hiccup(f"reflector {event.id}")
         unit.state.steps += 1
         unit.set_timer("end", unit.now + HOUR)
         if not event.data.terminal:
@@ -223,7 +227,6 @@ class Family:
             label=Label(value=float(good), source="unchecked", confidence=0.5),
             episode=Episode(attempt=1, plan_hash="sha256:0"),
         ))  # fmt: skip
-        unit.close()
 
 
 def end(unit: Unit[Way], outcome: Any, steps: int = 0) -> None:

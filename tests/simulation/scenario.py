@@ -93,11 +93,13 @@ class Play:
         for service in FAMILY:
             for number in range(1 + chance.up_to(2)):
                 self.family.program(service, number + 1, skew=chance.between(-1.5, 1.5))
-        self.storm_seconds = chance.between(2.0, 15.0)
+        self.storm_seconds = chance.between(4.0, 16.0)
         self.tools.seconds = chance.one_of([0.0, 0.5, 6.0])
         self.faults = sorted((self._fault() for _ in range(chance.up_to(4))), key=lambda fault: fault.at)
-        for _ in range(chance.up_to(4)):
+        for _ in range(chance.up_to(5)):
             self._set_trap()
+        if chance.happens(0.4):
+            self._lose_and_kill()
 
     def weather(self) -> Weather:
         chance = self.chance
@@ -107,14 +109,14 @@ class Play:
             return 0.0 if calm or chance.happens(0.5) else chance.between(0.0, most)
 
         self.family.hiccups = maybe(0.5)
-        return Weather(delay=chance.one_of([0.002, 0.02, 0.2]), slow=maybe(0.2), lost_request=maybe(0.2),
+        return Weather(delay=chance.one_of([0.002, 0.02, 0.1]), slow=maybe(0.2), lost_request=maybe(0.2),
                        lost_reply=maybe(0.2), duplicate=maybe(0.5), held_back=maybe(0.3), stale=maybe(0.3),
                        bad_batch=0.5)  # fmt: skip
 
     def _fault(self) -> Fault:
         what = self.chance.one_of(["kill", "kill_at", "freeze", "rebalance", "rebalance", "bus", "store"])
         program = self.chance.one_of(list(self.world.programs.values()))
-        return Fault(self.chance.between(0.0, self.storm_seconds), what, program, self._duration())
+        return Fault(self.chance.between(0.0, min(self.storm_seconds, 8.0)), what, program, self._duration())
 
     def _duration(self) -> float:
         return self.chance.between(0.1, 1.0) if self.chance.happens(0.5) else self.chance.between(1.0, 12.0)
@@ -123,7 +125,7 @@ class Play:
         """Let something go wrong at the worst moment: when a write, a publication or a call has just been done."""
         service = self.chance.one_of(FAMILY)
         server = self.chance.one_of([self.world.store(service), self.world.store(service), self.world.broker, self.tools])
-        left = 1 + self.chance.up_to(16 if server is self.world.broker else 5)
+        left = 1 + self.chance.up_to(16 if server is self.world.broker else 4)
         wait = 0.0 if self.chance.happens(0.6) else self.chance.between(0.0, 3.0)
         fault = Fault(0.0, self.chance.one_of(["kill", "kill", "freeze", "rebalance"]), None, self._duration())
 
@@ -140,6 +142,22 @@ class Play:
                     self.strike(fault)
 
         server.watchers.append(watch)
+
+    def _lose_and_kill(self) -> None:
+        """Lose publications of one service on the way, and then the service."""
+        service, left, seconds = self.chance.one_of(FAMILY), 1 + self.chance.up_to(4), self._duration()
+
+        def swallow(process: Any, change: str) -> bool:
+            nonlocal left
+            if change != "publish" or process is None or not self.stormy or self.world.programs[process.name].service != service:
+                return False
+            left -= 1
+            if left == 0:
+                fault = Fault(0.0, "kill", self.world.programs[process.name], seconds)
+                self.world.broker.later(self.chance.between(0.5, 2.0), lambda: self.strike(fault))
+            return left == 0
+
+        self.world.broker.swallow = swallow
 
     async def submit(self) -> None:
         """Send tasks, some twice, some cancelled, some before they are there."""

@@ -50,7 +50,7 @@ class ToolClient:
             return known
 
         await asyncio.sleep(self._server.takes() / 2)
-        answer = await self._wire.ask(do, loses_reply=True)
+        answer = await self._wire.ask(do, change="act")
         await asyncio.sleep(self._server.takes() / 2)
         return answer
 

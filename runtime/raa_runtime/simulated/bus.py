@@ -36,7 +36,7 @@ class SimulatedBus:
     async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
         """Append; without a reply everything that was not refused is unknown."""
         try:
-            return await self._wire.ask(lambda: self._broker.append(messages), loses_reply=True)
+            return await self._wire.ask(lambda: self._broker.append(messages), change="publish")
         except DependencyUnavailable as unknown:
             return [unknown] * len(messages)
 
@@ -210,7 +210,7 @@ class SimulatedSubscription:
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit exactly these."""
         given = dict(offsets)
-        await self._wire.ask(lambda: self._group.commit(self, given), loses_reply=True)
+        await self._wire.ask(lambda: self._group.commit(self, given), change="commit")
 
     def assignment(self) -> frozenset[TopicPartition]:
         """Name the held partitions."""

@@ -110,9 +110,9 @@ class SimulatedStore:
         if not writes:
             return []
         try:
-            return await self._wire.ask(lambda: self._server.put(writes), loses_reply=True)
+            return await self._wire.ask(lambda: self._server.put(writes), change="write")
         except DependencyUnavailable:
-            return await self._wire.ask(lambda: self._compare(writes), loses_reply=True)
+            return await self._wire.ask(lambda: self._compare(writes), change="write")
 
     def _compare(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         """Say of each write whether it is what is stored; one that never came can be sent again."""
@@ -181,7 +181,7 @@ class SimulatedStore:
 
     async def beat(self, process: Process) -> None:
         """Write a heartbeat row."""
-        await self._wire.ask(lambda: self._server.processes.update({process.incarnation: process}), loses_reply=True)
+        await self._wire.ask(lambda: self._server.processes.update({process.incarnation: process}), change="write")
 
     async def processes(self) -> list[Process]:
         """Read all heartbeat rows."""
@@ -189,7 +189,7 @@ class SimulatedStore:
 
     async def forget(self, incarnation: str) -> None:
         """Delete a heartbeat row."""
-        await self._wire.ask(lambda: self._server.processes.pop(incarnation, None), loses_reply=True)
+        await self._wire.ask(lambda: self._server.processes.pop(incarnation, None), change="write")
 
     async def now(self) -> datetime:
         """Give the store's own clock, which is right."""

@@ -23,6 +23,8 @@ class Server:
         """whose request is being served"""
         self.watchers: list[Callable[[], None]] = []
         """called after each request that changed something, before its reply leaves"""
+        self.swallow: Callable[[Process | None, str], bool] = lambda *_: False
+        """asked of each request that would change something whether it gets lost on the way"""
 
     def changed(self) -> None:
         """Tell the watchers."""
@@ -41,15 +43,16 @@ class Wire:
         self._server = server
         self._last = 0.0
 
-    async def ask(self, act: Callable[[], T], *, loses_reply: bool = False) -> T:
+    async def ask(self, act: Callable[[], T], *, change: str = "") -> T:
         """Have the server act when the request arrives; raises DependencyUnavailable when no reply comes.
 
-        Then it is unknown whether it acted.
+        Then it is unknown whether it acted. `change` names what the request changes; without one nothing gets lost.
         """
         loop, chance, process = asyncio.get_running_loop(), self._server.chance, PROCESS.get()
         reply: asyncio.Future[T] = loop.create_future()
-        never = loses_reply and chance.happens(chance.weather.lost_request)
-        lost = loses_reply and chance.happens(chance.weather.lost_reply)
+        swallowed = bool(change) and self._server.swallow(process, change)
+        never = swallowed or (bool(change) and chance.happens(chance.weather.lost_request))
+        lost = bool(change) and chance.happens(chance.weather.lost_reply)
 
         def arrive() -> None:
             if process is not None and process.gone:
