@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def place(kafka: str, deployment: str, tmp_path: Path, monkeypatch: pytest.Monke
     return Place(tmp_path, "kafka")
 
 
-async def _grow(place: Place, partitions: int, **how: bool) -> None:
+async def _grow(place: Place, partitions: int, **how: Any) -> None:
     await grow(place, Growth(partitions, **how), tools=(), model=None, as_json=False)
 
 
