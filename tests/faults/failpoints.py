@@ -3,12 +3,13 @@
     python failpoints.py MODULE [ARGUMENT…]
 
 A point is every suspension of a lane or activity task, and of any task one of them starts, and every resumption behind
-it: at the first what is awaited is not yet done, at the second it is done and nobody knows. Read from the environment,
-and taken out of it, because no program of ours knows these names:
+it: at the first what is awaited is not yet done, at the second it is done and nobody knows. Read from the environment;
+the first two are taken out of it, because no program of ours knows them:
 
     RAA_FAILPOINT                 the point at which the process ends as by a power cut; 0 or absent: never
     RAA_FAILPOINT_COUNT           file that holds how many points were passed so far
     RAA_TEST_SHORT_PREPARATION    seconds a tool call gets besides its own timeout, instead of 60
+    RAA_TEST_SHORT_GRACE          seconds after the deadline of a call until it is looked up, instead of 15
     RAA_TEST_SHORT_POLL           seconds without a poll after which Kafka's client leaves its group, instead of never
 """
 
@@ -132,7 +133,11 @@ def _install(points: Points) -> None:
         vars(module)["new_event_loop"] = partial(_counting, make, points)
 
 
-def _shorten(preparation: str, poll: str) -> None:
+def _shorten(preparation: str, grace: str, poll: str) -> None:
+    if grace:
+        from raa_runtime import unit_of_work
+
+        vars(unit_of_work)["ACTIVITY_GRACE_SECONDS"] = float(grace)
     if preparation:
         from raa_executor.domain import step
 
@@ -147,7 +152,7 @@ def main(module: str, arguments: list[str]) -> None:
     """Read what to do from the environment, and become the program."""
     sys.path.pop(0)  # this folder's modules are not its
     end_at, file = int(os.environ.pop("RAA_FAILPOINT", "0")), os.environ.pop("RAA_FAILPOINT_COUNT", "")
-    _shorten(os.environ.pop("RAA_TEST_SHORT_PREPARATION", ""), os.environ.pop("RAA_TEST_SHORT_POLL", ""))
+    _shorten(*(os.environ.get(f"RAA_TEST_SHORT_{name}", "") for name in ("PREPARATION", "GRACE", "POLL")))
     if end_at or file:
         _install(Points(end_at, Path(file) if file else None))
     sys.argv = [module, *arguments]

@@ -186,9 +186,10 @@ def _common(folder: Path, server: Server, operator: Operator) -> dict[str, str]:
         "approver_keys": f"{operator.key_id}={public_text(operator.key.public_key())}",
         "test_ledger": server.address,
         "test_marks": str(marks),
-        "test_tool_seconds": "5",
+        "test_tool_seconds": "4",
         "tool_slots": "64",
         "test_short_preparation": "1",
+        "test_short_grace": "1",
     }
 
 
