@@ -5,6 +5,8 @@
     python -m benchmarks B1 --peers faststream    ours beside these peers only
     python -m benchmarks --quick                  a quarter of the work in 2 rounds, to see that everything runs
     python -m benchmarks tables                   only the tables, from benchmarks/results/
+
+Figures are only worth something on a machine that does nothing else.
 """
 
 import argparse

@@ -92,6 +92,15 @@ class Contender:
         count = max(20, int(load.count * WARM_UP_SHARE))
         self.run(load._replace(name=f"warm-{load.name}", count=count, rate=None, hot_share=0.0))
 
+    def begin(self, load: Load) -> None:
+        """Let the client begin with a load, and return at once."""
+        self.client.say(load._asdict())
+
+    def end(self, load: Load) -> dict[str, Any]:
+        """Wait for the client's report."""
+        report: dict[str, Any] = self.client.hear(load.seconds + READY_SECONDS)
+        return report
+
     def run(self, load: Load) -> dict[str, Any]:
         """Run a load; adds CPU per task of all processes, by part, and tasks per second to the client's report."""
         parts = {
@@ -100,8 +109,8 @@ class Contender:
             "servers": [server.process.pid for server in self._servers.values()],
         }
         before = {part: cpu_seconds_of(pids) for part, pids in parts.items()}
-        self.client.say(load._asdict())
-        report: dict[str, Any] = self.client.hear(load.seconds + READY_SECONDS)
+        self.begin(load)
+        report = self.end(load)
         used = {part: (cpu_seconds_of(pids) - before[part]) / load.count * 1000 for part, pids in parts.items()}
         for worker in self.workers:
             worker.check()

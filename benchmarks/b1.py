@@ -111,11 +111,16 @@ def targets(found: Sequence[Mapping[str, Any]]) -> list[Target]:
         Target("FastStream's CPU / ours on Kafka without state", 3, times("faststream", STATELESS), "x", at_most=False),
         Target("FastStream's CPU / ours on Kafka + SQLite", 1, times("faststream", SQLITE), "x", at_most=False),
     ]
-    for peer, goal in (("celery", 8), ("langgraph-sqlite", 10), ("langgraph-postgres", 10), ("dbos", 10)):
-        for base in (EMBEDDED, SQLITE):
-            aims.append(Target(f"{peer}'s CPU / {base}", goal, times(peer, base), "x", at_most=False))
+    aims += [
+        Target(f"{peer}'s CPU / {base}", goal, times(peer, base), "x", at_most=False)
+        for peer, goal in (("celery", 8), ("langgraph-sqlite", 10), ("langgraph-postgres", 10), ("dbos", 10))
+        for base in (EMBEDDED, SQLITE)
+    ]
     rate = of(SQLITE, "tasks_per_second")
-    return [*aims, Target("tasks per second, Kafka + SQLite, broker on the same cores", 1_500, rate, "/s", at_most=False)]
+    return [
+        *aims,
+        Target("tasks per second, Kafka + SQLite, broker on the same cores", 1_500, rate, "/s", at_most=False),
+    ]
 
 
 def main(options: Options) -> None:

@@ -27,7 +27,16 @@ POLICY: Final = IntakePolicy(allow_anonymous=True, tenants=frozenset())
 class Stage:
     """One stage: it starts and drains like a service."""
 
-    def __init__(self, number: int, settings: ServiceSettings, platform: Platform, *, passes_on: bool = True) -> None:
+    def __init__(
+        self,
+        number: int,
+        settings: ServiceSettings,
+        platform: Platform,
+        *,
+        passes_on: bool = True,
+        group: str | None = None,
+    ) -> None:
+        self.handled = 0
         self.name, self._event = f"hop{number}", HOPS[number]
         self._platform, self._deployment, self._passes_on = platform, settings.deployment, passes_on
         self._log = platform.logger(self.name)
@@ -36,7 +45,7 @@ class Stage:
         self._handled = counted.labels(self._event.event_type(), "handled")
         self._consumer = Consumer(
             platform.bus,
-            owned(self._deployment, self.name),
+            owned(self._deployment, group or self.name),
             [owned(self._deployment, self._event.event_type())],
             GroupIntake(self._deployment, POLICY, self.name),
             self._lanes,
@@ -56,6 +65,7 @@ class Stage:
     async def _handle(self, read: Addressed) -> None:
         event = read_body(read)
         self._handled.inc()
+        self.handled += 1
         if not self._passes_on:
             return
         [problem] = await self._platform.bus.publish(

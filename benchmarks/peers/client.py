@@ -173,13 +173,15 @@ async def run(client: Client, load: Load) -> dict[str, Any]:
     intended = {task[:2]: began + index / load.rate for index, task in enumerate(tasks)} if load.rate else {}
     waited: dict[bool, list[float]] = {False: [], True: []}
     hot = {task[:2] for task in tasks if task.hot}
-    finished = began
+    finished, silence = began, 0.0
     submitting = asyncio.create_task(_submit(client, tasks, began, load.rate))
     try:
         async with asyncio.timeout(load.seconds):
             while not judge.complete:
-                for end in await client.ends():
-                    finished = time.monotonic()
+                ends = await client.ends()
+                silence = max(silence, time.monotonic() - finished)
+                finished = time.monotonic()
+                for end in ends:
                     if judge.see(end) and intended:
                         waited[end[:2] in hot].append((finished - intended[end[:2]]) * 1000)
             late = await submitting
@@ -188,6 +190,7 @@ async def run(client: Client, load: Load) -> dict[str, Any]:
     finally:
         submitting.cancel()
     report = judge.verdict() | {"count": load.count, "seconds": finished - began, "late_ms": late * 1000}
+    report["longest_silence_seconds"] = silence
     return report | {
         name: sorted(waited[kind]) for name, kind in (("waited_ms", False), ("waited_hot_ms", True)) if waited[kind]
     }
