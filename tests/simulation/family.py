@@ -5,7 +5,7 @@ They are strict where the real ones forgive: what comes out of order shows in wh
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -72,6 +72,7 @@ CASE = Kind("case", Case)
 class Family:
     """The services of one world, and what its tests may change."""
 
+    services: ClassVar = ("planner", "safety", "executor", "reflector")
     world: World
     tools: ToolServer
     hiccups: float = 0.0
@@ -86,6 +87,11 @@ class Family:
             self.troubles[event] = now + chance.between(0.1, 3.0) if chance.happens(self.hiccups) else now
         if self.hiccups and now < self.troubles[event]:
             raise TransientError("a passing trouble", retry_after=chance.between(0.1, 3.0))
+
+    def task(self, task: str) -> TaskCreated:
+        """Make up a task."""
+        chance = self.world.chance
+        return TaskCreated(task_id=task, goal=" ".join(chance.one_of(EFFECTS) for _ in range(1 + chance.up_to(3))))
 
     def program(self, service: str, number: int = 1, skew: float = 0.0) -> Program:
         """Add one instance of a service to the world."""

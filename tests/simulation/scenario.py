@@ -4,23 +4,22 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from raa_runtime.bus.port import Message, Record
-from raa_runtime.simulated.clock import virtual_now
 from raa_runtime.simulated.world import Program, Weather, World
 from raa_schemas.cancel import CancelRequested
-from raa_schemas.envelope import Envelope
-from raa_schemas.event import Event
-from raa_schemas.task import TaskCreated
-from raa_schemas.topics import topic_of
-from tests.faults.history import Seen, judge
-from tests.simulation.family import EFFECTS, Family
+from tests.faults.history import judge
+from tests.simulation.family import Family
+from tests.simulation.messages import message, seen
 from tests.simulation.rest import at_rest, broken_promises
+from tests.simulation.six import Six, without_http
 from tests.simulation.tools import ToolServer
 
 MOST_CALM_SECONDS = 240
-FAMILY = ("planner", "safety", "executor", "reflector")
+FOLDER = Path(gettempdir()) / "raa-simulation"
 
 
 @dataclass
@@ -45,27 +44,13 @@ class Fault:
     seconds: float = 0.0
 
 
-def message(event: Event, event_id: str, tenant: str = "default") -> Message:
-    """Encode an event as a client would."""
-    topic = topic_of(type(event))
-    envelope = Envelope(id=event_id, source="client", type=event.event_type(), time=virtual_now(),
-                        subject=event.task_id, tenant=tenant, dataschema=event.schema_name())  # fmt: skip
-    key = topic.aggregate_id(tenant, event.task_id, None)
-    return Message(topic.name, key.encode(), event.to_json(), tuple(envelope.headers()))
-
-
-def seen(record: Record) -> Seen:
-    headers = {name: (raw or b"").decode(errors="replace") for name, raw in record.headers}
-    return Seen(record.topic, record.partition, record.offset, record.timestamp.timestamp(), headers, record.value)
-
-
 class Play:
-    """A world with the small family, its weather and its faults, all drawn from the seed."""
+    """A world with a house of services, its weather and its faults, all drawn from the seed."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, house: type[Family | Six] = Family) -> None:
         self.world, self.chance = world, world.chance
         self.tools = ToolServer(world.chance)
-        self.family = Family(world, self.tools)
+        self.house = house(world, self.tools)
         self.faults: list[Fault] = []
         self.tasks: list[tuple[float, Message]] = []
         self.storm_seconds = 0.0
@@ -90,9 +75,9 @@ class Play:
     def draw(self) -> None:
         """Decide what happens."""
         chance = self.chance
-        for service in FAMILY:
+        for service in self.house.services:
             for number in range(1 + chance.up_to(2)):
-                self.family.program(service, number + 1, skew=chance.between(-1.5, 1.5))
+                self.house.program(service, number + 1, skew=chance.between(-1.5, 1.5))
         self.storm_seconds = chance.between(4.0, 16.0)
         self.tools.seconds = chance.one_of([0.0, 0.5, 6.0])
         self.faults = sorted((self._fault() for _ in range(chance.up_to(4))), key=lambda fault: fault.at)
@@ -108,7 +93,7 @@ class Play:
         def maybe(most: float) -> float:
             return 0.0 if calm or chance.happens(0.5) else chance.between(0.0, most)
 
-        self.family.hiccups = maybe(0.5)
+        self.house.hiccups = maybe(0.5)
         return Weather(delay=chance.one_of([0.002, 0.02, 0.1]), slow=maybe(0.2), lost_request=maybe(0.2),
                        lost_reply=maybe(0.2), duplicate=maybe(0.5), held_back=maybe(0.3), stale=maybe(0.3),
                        bad_batch=0.5)  # fmt: skip
@@ -123,7 +108,7 @@ class Play:
 
     def _set_trap(self) -> None:
         """Let something go wrong at the worst moment: when a write, a publication or a call has just been done."""
-        service = self.chance.one_of(FAMILY)
+        service = self.chance.one_of(self.house.services)
         server = self.chance.one_of([self.world.store(service), self.world.store(service), self.world.broker, self.tools])
         left = 1 + self.chance.up_to(16 if server is self.world.broker else 4)
         wait = 0.0 if self.chance.happens(0.6) else self.chance.between(0.0, 3.0)
@@ -145,7 +130,7 @@ class Play:
 
     def _lose_and_kill(self) -> None:
         """Lose publications of one service on the way, and then the service."""
-        service, left, seconds = self.chance.one_of(FAMILY), 1 + self.chance.up_to(4), self._duration()
+        service, left, seconds = self.chance.one_of(self.house.services), 1 + self.chance.up_to(4), self._duration()
 
         def swallow(process: Any, change: str) -> bool:
             nonlocal left
@@ -164,9 +149,8 @@ class Play:
         chance = self.chance
         spread = chance.one_of([0.1, 4.0])
         for number in range(2 + chance.up_to(3)):
-            goal = " ".join(chance.one_of(EFFECTS) for _ in range(1 + chance.up_to(3)))
             task = f"t{number}"
-            created = message(TaskCreated(task_id=task, goal=goal), f"created-{task}")
+            created = message(self.house.task(task), f"created-{task}")
             self._at(chance.between(0.0, spread), created)
             if chance.happens(0.2):
                 self._at(chance.between(0.0, 8.0), created)
@@ -223,7 +207,7 @@ class Play:
         """End the storm: everything is there again, and stays."""
         self.stormy = False
         self.chance.weather = Weather()
-        self.family.hiccups = 0.0
+        self.house.hiccups = 0.0
         for program in self.world.programs.values():
             if program.process is not None:
                 program.process.dies_at = None
@@ -254,12 +238,12 @@ class Play:
 
 
 def simulate(
-    seed: int, play: Callable[[World], Play] = Play, log: Callable[[str], None] | None = None
+    seed: int, house: type[Family | Six] = Family, log: Callable[[str], None] | None = None
 ) -> Verdict:
     """Play one seed."""
-    with World(seed, partitions=1 + seed % 3) as world:
+    with World(seed, partitions=1 + seed % 3, folder=FOLDER) as world, without_http(world):
         world.log = log
-        told = play(world)
+        told = Play(world, house)
         if log is not None:
             world.broker.observers.append(lambda record: world.say(None, _line(record)))
         violations = world.run(told.run())
