@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticUndefined
 
 from raa_runtime.settings import PREFIX, ServiceSettings
+from raa_schemas.asyncapi import asyncapi
 from raa_schemas.errors import CODES
 from raa_schemas.event import Event, Part
 from raa_schemas.plan import Plan
@@ -333,10 +335,16 @@ VARIABLES: Final[frozenset[str]] = frozenset({{
 # --- all of it -------------------------------------------------------------------------------------------------------
 
 
+def _release() -> str:
+    """Read the release from the schemas' own declaration, which is there before anything is installed."""
+    return str(tomllib.loads((ROOT / "schemas/pyproject.toml").read_text())["project"]["version"])
+
+
 def documents() -> dict[Path, str]:
     """Build every generated file: path below the root to its text."""
     return json_schemas() | {
         Path(".env.example"): env_example(),
+        Path("docs/asyncapi.json"): json.dumps(asyncapi(_release()), indent=2, ensure_ascii=False) + "\n",
         Path("docs/errors.md"): errors_page(),
         Path("docs/events.md"): events_page() + "\n",
         Path("docs/settings.md"): settings_page(),
