@@ -148,6 +148,23 @@ async def test_concurrent_publishers_survive_a_refusal_of_one_of_them(bus: Kafka
     assert [type(verdict) for verdict in refused] == [PublishRefused, type(None)]
 
 
+async def test_a_thousand_publishers_that_miss_the_same_topic_ask_the_broker_for_it_once(bus: KafkaBus, name: str):
+    asked = 0
+    publisher = bus._publisher
+    look = publisher._topics
+
+    async def counted() -> dict[str, int]:
+        nonlocal asked
+        asked += 1
+        return await look()
+
+    publisher._topics = counted
+    published = await asyncio.gather(*(bus.publish([message(name, f"key{number}", "x")]) for number in range(1_000)))
+
+    assert published == [[None]] * 1_000
+    assert asked == 1
+
+
 async def test_a_faststream_service_of_a_user_reads_what_the_bus_publishes(bus: KafkaBus, kafka: str, name: str):
     broker = faststream_broker(kafka, KafkaSecurity())
     received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

@@ -54,6 +54,7 @@ class KafkaPublisher:
         self._largest_batch = largest_batch
         self._limits: dict[str, tuple[int, float]] = {}
         self._unknown: dict[str, float] = {}
+        self._looking: dict[str, asyncio.Task[int]] = {}
         self._renewing = asyncio.Lock()
         self._alone = asyncio.Lock()
         self._farewells: set[asyncio.Task[None]] = set()
@@ -152,9 +153,19 @@ class KafkaPublisher:
     async def _partitions(self, producer: AIOKafkaProducer, topic: str) -> int:
         """Count the partitions of a topic, 0 if there is none; a missing one is not named to the broker."""
         known = producer.client.cluster.partitions_for_topic(topic)
-        if known is None and await self._exists(topic):
-            known = await producer.partitions_for(topic)
-        return len(known or ())
+        return len(known) if known is not None else await self._found(producer, topic)
+
+    async def _found(self, producer: AIOKafkaProducer, topic: str) -> int:
+        """Look for a topic; all who miss the same one at once, as after a start in a backlog, wait for one answer."""
+        looking = self._looking.get(topic)
+        if looking is None:
+            looking = self._looking[topic] = asyncio.create_task(self._look(producer, topic))
+            looking.add_done_callback(_retrieve)
+            looking.add_done_callback(lambda _: self._looking.pop(topic, None))
+        return await asyncio.shield(looking)
+
+    async def _look(self, producer: AIOKafkaProducer, topic: str) -> int:
+        return len(await producer.partitions_for(topic) or ()) if await self._exists(topic) else 0
 
     async def _exists(self, topic: str) -> bool:
         """Look for a topic without naming it to the broker, which might create it."""
