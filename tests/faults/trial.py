@@ -6,7 +6,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -150,6 +150,14 @@ def _spans(records: Sequence[Seen], prefix: str) -> list[tuple[float, float]]:
             unrepeatable.add(place)
     ended = times["step.finished"]
     return [(at, ended[place]) for place, at in times["step.ready"].items() if place in unrepeatable]
+
+
+async def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Return as soon as the condition holds; raises AssertionError if it does not in time."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"still not so after {seconds:g} s"
+        await asyncio.sleep(0.05)
 
 
 def p95(values: Sequence[float]) -> float:
