@@ -268,7 +268,10 @@ class Six:
     async def complete(self, question: Question) -> ModelAnswer:
         async def serve(program: Program) -> Any:
             seconds = (question.deadline - virtual_now()).total_seconds()
-            context = Context(question.tenant, question.task_id, "plan", question.key, question.budget_microusd, seconds)
+            context = Context(
+                tenant=question.tenant, task_id=question.task_id, for_task=True, purpose="plan", key=question.key,
+                budget_microusd=question.budget_microusd, seconds=seconds,
+            )  # fmt: skip
             request = ChatRequest.model_validate({"messages": question.messages, "temperature": 0,
                                                   "response_format": {"type": "json_object"}})  # fmt: skip
             try:
