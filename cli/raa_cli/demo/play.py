@@ -134,10 +134,20 @@ def _report(console: Console, verdicts: Sequence[Verdict], known: Sequence[Known
     console.print(f"\nrun 1 as a page: {stage.page}", markup=False)
     where = f"--data {stage.folder}" + ("" if stage.tenant == "default" else f" --tenant {stage.tenant}")
     console.print(f"look around:     raa lessons {where}; raa show {verdicts[0].task_id} {where}", markup=False)
+    if hint := _whatif(verdicts, known):
+        console.print(f"ask what if:     {hint} {where}", markup=False)
     right = sum(verdict.right for verdict in verdicts)
     console.print(
         f"{right} of {len(verdicts)} runs are as they must be", style="green" if right == len(verdicts) else "red"
     )
+
+
+def _whatif(verdicts: Sequence[Verdict], known: Sequence[KnownLesson]) -> str | None:
+    """Suggest a counterfactual: the first run that used a lesson, without the lesson it needed most recently."""
+    used = next((verdict for verdict in verdicts if verdict.used), None)
+    if used is None or not known:
+        return None
+    return f"raa whatif {used.task_id} --without-lesson {known[0].lesson.id} --allow model,reads"
 
 
 def _table(verdicts: Sequence[Verdict], model: str | None) -> Table:

@@ -34,6 +34,8 @@ class Served:
     change: Change
     before: Callable[[datetime], Awaitable[None]]
     """Waits until everything that came from outside before a recorded time has come."""
+    other_tools: bool = False
+    """Whether the tools here are not those the task was planned with."""
     diverged: Diverged | None = None
     live: int = 0
     under_way: int = 0
@@ -48,6 +50,8 @@ class Served:
 
     def mark(self, where: str, why: str, flag: str | None) -> None:
         """Note where it diverged first."""
+        if self.other_tools:
+            why += "; the tools here are not those it was planned with, name yours with --tools"
         self.diverged = self.diverged or Diverged(where, why, flag)
 
     def allows(self, what: Allowed) -> bool:

@@ -100,7 +100,8 @@ def _step(event: StepDone) -> Json:
     return {
         "tool": event.tool,
         "outcome": event.outcome,
-        "attempt": event.attempt,
+        # how far a cancelled step was is a matter of time, not of a decision
+        "attempt": event.attempt if event.outcome != "cancelled" else None,
         "effect": event.effect,
         "args_hash": event.args_hash,
         "output": event.output_digest,
@@ -113,7 +114,8 @@ def _error(problem: ErrorInfo | None) -> Json:
 
 
 def _run(event: StepDone) -> Json:
-    return {"status": event.run_status, "retries_used": event.retries_used, "result": event.result,
+    retries = event.retries_used if event.run_status != "cancelled" else None
+    return {"status": event.run_status, "retries_used": retries, "result": event.result,
             "result_ref": event.result_ref}  # fmt: skip
 
 

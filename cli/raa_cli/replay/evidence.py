@@ -84,6 +84,13 @@ class Evidence:
         return {item.name: item.sha256 for item in plans[0].manifest} if plans else {}
 
     @property
+    def tools(self) -> str | None:
+        """Give the digest of the tools it was planned with."""
+        plans = self.recording.all(PlanProposed)
+        cited = plans[-1].citations if plans else self.done.citations
+        return cited.tools if cited else None
+
+    @property
     def lessons(self) -> list[str]:
         """Name the lessons memory gave it."""
         return [one.lesson.id for one in self.recall.lessons] if self.recall else []
@@ -110,6 +117,11 @@ async def evidence_of(recording: Recording, blobs: BlobStore, known: Mapping[str
 async def _inputs_gone(recording: Recording, blobs: BlobStore, scope: TenantScope) -> list[str]:
     plans = recording.all(PlanProposed)
     files = {item.sha256: item.name for item in plans[0].manifest} if plans else {}
+    created = recording.newest(TaskCreated)
+    named = {*files.values()}
+    for item in created.inputs if created else ():
+        if (item.uri or "").startswith("file:") and item.name not in named:
+            return [f"its input {item.name} was a file of a host, and no plan names its content"]
     there = await asyncio.gather(*(blobs.exists(scope, recording.task_id, sha256) for sha256 in files))
     gone = [name for name, here in zip(files.values(), there, strict=True) if not here]
     return [f"the blob of its input {name} is gone" for name in gone]

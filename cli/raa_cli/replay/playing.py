@@ -109,6 +109,7 @@ async def play(
 async def _open(folder: Path, blobs: BlobStore, settings: dict[str, Any]) -> AsyncIterator[tuple[Sandbox, Observer]]:
     async with Sandbox(folder, blobs, **settings) as sandbox:
         await sandbox.ready()
+        await sandbox.look_at_tools()
         observer = Observer(sandbox)
         reader = asyncio.create_task(observer.run())
         try:
@@ -126,7 +127,8 @@ class Performance:
         self._cancels = list(case.cancels)
         self._answered: set[str] = set()
         self._tenant, self._task = case.recording.tenant, case.recording.task_id
-        self._served = Served(case, change, self._outside_until)
+        other_tools = case.tools not in {None, sandbox.tools}
+        self._served = Served(case, change, self._outside_until, other_tools)
         self._times = sorted({seen.envelope.time for seen in case.recording.events})
 
     async def run(self) -> Played:
@@ -181,20 +183,20 @@ class Performance:
     async def _to_the_end(self) -> None:
         waited = 0.0
         while not self._ended():
+            await self._answer_for_people()
             if await self._something_came():
                 waited = 0.0
-                await self._answer_for_people()
             elif not self._served.under_way:
                 waited += QUIET_SECONDS
                 await self._time_goes_on(waited)
 
     async def _something_came(self) -> bool:
-        self._observer.came.clear()
         try:
             async with asyncio.timeout(QUIET_SECONDS):
                 await self._observer.came.wait()
         except TimeoutError:
             return False
+        self._observer.came.clear()  # what comes from here on is seen by the next look at the events
         return True
 
     def _ended(self) -> bool:
@@ -225,8 +227,9 @@ class Performance:
         later = next((at for at in self._times if at > now), None)
         if later is not None:
             self._sandbox.clock.set(later + _A_MOMENT)
-            await self._outside_until(later + _A_MOMENT)
-        elif waited > PATIENCE_SECONDS and self._served.diverged is None:
+        if self._cancels:
+            await self._outside_until(self._sandbox.clock.now())
+        elif later is None and waited > PATIENCE_SECONDS and self._served.diverged is None:
             self._served.mark("its end", "the task waits for something that never came when it was recorded", None)
             await self._publish(CancelRequested(task_id=self._task, requested_by="replay", reason="diverged"))
 
@@ -247,5 +250,3 @@ class Performance:
 
     def _steps_told(self) -> int:
         return sum(isinstance(event, StepDone) for event in self._observer.events(self._tenant, self._task))
-
-

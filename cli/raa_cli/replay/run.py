@@ -117,9 +117,7 @@ async def _compared(asked: Asked) -> list[Compared]:
         found = await find(original, asked.place.tenant, asked.selection)
         _check_lesson(asked.change, found)
         played = await _played(asked, found, original) if found.cases else []
-    done = {
-        one.task_id: compare(found.cases[one.task_id].recording, found.goal(one.task_id), one) for one in played
-    }
+    done = {one.task_id: compare(found.cases[one.task_id].recording, found.goal(one.task_id), one) for one in played}
     return [found.skipped.get(task) or done[task] for task in found.tasks]
 
 
@@ -136,9 +134,7 @@ async def _played(asked: Asked, found: Found, original: Original) -> list[Played
     cases = list(found.cases.values())
     told = _progress(len(cases))
     if asked.change.kind == "version":
-        return await play_elsewhere(
-            cases, asked.change, original, tools=asked.tools, models=asked.models, told=told
-        )
+        return await play_elsewhere(cases, asked.change, original, tools=asked.tools, models=asked.models, told=told)
     with tempfile.TemporaryDirectory(prefix="raa-replay-") as folder:
         try:
             return await play(

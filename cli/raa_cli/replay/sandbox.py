@@ -17,6 +17,7 @@ from raa_cli.replay.answers import (
 from raa_cli.replay.blobs import OverlaidBlobs
 from raa_cli.replay.clock import RecordedClock
 from raa_cli.stack import Part, Stack
+from raa_cli.web import ask
 from raa_executor.ports import Tools
 from raa_router.adapters.model_file import read_models
 from raa_router.app import configured
@@ -28,6 +29,7 @@ from raa_runtime.platform import Platform
 from raa_runtime.service import Service
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.sqlite import SqliteStore
+from raa_schemas.tool import ToolList
 
 # A machine's own choice of servers is not the sandbox's: it has a bus, stores and blobs of its own.
 _OWN: Final[dict[str, Any]] = {
@@ -71,7 +73,14 @@ class Sandbox(Stack):
         self.clock = RecordedClock()
         self.stage = Stage()
         self.approvers = RecordedApprovers()
+        self.tools = ""
+        """Digest of the tools there are here, once the sandbox is ready."""
         self._original = original
+
+    async def look_at_tools(self) -> None:
+        """Find out which tools there are here."""
+        answer = ToolList.model_validate(await ask(self.urls["executor"], "/v1/tools"))
+        self.tools = answer.digest
 
     def floor(self, platform: Platform) -> Platform:
         """Put recorded time and the original's blobs under the services."""

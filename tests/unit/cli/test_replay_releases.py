@@ -1,0 +1,73 @@
+"""Where another release is found, and what is said when it is none."""
+
+import asyncio
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from raa_cli.execute import CommandFailed, UsageProblem
+from raa_cli.replay.change import Change, Diverged, read_change
+from raa_cli.replay.elsewhere import _command as command
+from raa_cli.replay.elsewhere import _tell as tell
+from raa_cli.replay.elsewhere import find_release, perform
+from tests.source_tree import ROOT
+
+
+def test_a_source_tree_is_run_by_this_python_before_what_is_installed():
+    release = find_release(str(ROOT))
+    path = release.environment["PYTHONPATH"].split(os.pathsep)
+    assert {ROOT / "cli", ROOT / "services" / "planner"} <= set(map(Path, path))
+    assert release.command == [sys.executable] or release.command == [str(ROOT / ".venv" / "bin" / "python")]
+
+
+def test_a_virtual_environment_is_run_by_its_own_python(tmp_path: Path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    assert find_release(str(tmp_path)).command == [str(tmp_path / "bin" / "python")]
+
+
+def test_an_image_needs_something_that_runs_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageProblem, match="needs podman or docker"):
+        find_release("example/raa:0.1.0")
+
+
+def test_an_image_sees_the_job_and_the_blobs_which_it_cannot_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    engine = tmp_path / "podman"
+    engine.write_text("#!/bin/sh\n")
+    engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    release = find_release("example/raa:0.1.0")
+    written = " ".join(command(release, "example/raa:0.1.0", Path("/job"), "file:/data/blobs"))
+    assert f"{engine} run --rm --entrypoint python -v /job:/job -v /data/blobs:/data/blobs:ro" in written
+    assert written.endswith("example/raa:0.1.0 -m raa_cli replay-case /job")
+
+
+def test_a_release_without_replay_is_named_as_what_it_is(tmp_path: Path):
+    with pytest.raises(CommandFailed, match="older than `raa replay`"):
+        tell((2, "raa: No such command 'replay-case'."), tmp_path, "old")
+    with pytest.raises(CommandFailed, match="ended with 1 and said: No module named raa_cli"):
+        tell((1, "No module named raa_cli"), tmp_path, "other")
+
+
+def test_a_job_of_another_format_is_refused(tmp_path: Path):
+    (tmp_path / "job.json").write_text('{"format": 99}')
+    with pytest.raises(UsageProblem, match="reads jobs of format 1, not 99"):
+        asyncio.run(perform(tmp_path))
+
+
+def test_a_change_is_exactly_one_and_allows_what_is_named():
+    change = read_change({"model": "big"}, ["model,reads", "model"])
+    assert change == Change("model", "big", frozenset({"model", "reads"}))
+    with pytest.raises(UsageProblem, match="exactly one thing"):
+        read_change({}, [])
+    with pytest.raises(UsageProblem, match="'writes'"):
+        read_change({"model": "big"}, ["writes"])
+
+
+def test_a_divergence_names_what_would_let_it_go_on():
+    assert str(Diverged("step v1/a", "why", "--allow reads")).endswith("--allow reads lets it go on")
+    assert str(Diverged("step v1/a", "why")).endswith("no flag lets it go on")
