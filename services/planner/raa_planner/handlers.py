@@ -135,6 +135,7 @@ class TaskHandlers:
     def _begin(self, unit: Unit[Task]) -> None:
         unit.clear_timer(TURN)
         task = unit.state
+        task.begun = True
         wanted = to_prepare(task)
         if wanted is None:
             self._make_plan(unit)

@@ -37,7 +37,7 @@ def status_of(task: Task, task_id: TaskId, now: datetime) -> TaskStatus:
     return TaskStatus(
         task_id=task_id,
         state=standing.state,
-        attempt=task.attempt if task.plan_version or task.activity else 0,
+        attempt=task.attempt if task.begun or task.plan_version or task.activity else 0,
         steps_done=task.steps_done,
         steps_total=task.steps_total,
         waiting_for=standing.waiting_for,

@@ -126,6 +126,7 @@ class Task(State):
     recall_ref: str | None = None
 
     told: str | None = None
+    begun: bool = False
     activity: str | None = None
     plan: Plan | None = None
     plan_version: int = 0
