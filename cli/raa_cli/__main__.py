@@ -5,7 +5,7 @@ import sys
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
-from raa_cli.commands import demo, doctor, lessons, models, operations, replay, stack, tasks, tools, topics
+from raa_cli.commands import demo, dlq, doctor, lessons, models, operations, replay, stack, tasks, tools, topics
 
 USAGE = 2
 INTERRUPTED = 130
@@ -23,6 +23,7 @@ for commands in (demo, stack, tasks, lessons, replay, operations, doctor):
 cli.add_typer(tools.cli, name="tools", help="The tools there are.")
 cli.add_typer(models.cli, name="model", help="The models there are.")
 cli.add_typer(topics.cli, name="topics", help="The topics of the bus.")
+cli.add_typer(dlq.cli, name="dlq", help="The dead letters, and what to do with them.")
 
 
 def main() -> None:

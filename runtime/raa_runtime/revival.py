@@ -48,7 +48,7 @@ class Revival:
         self.burial.count(letter.topic, action)
         if action == "drop":
             await self.tell(order, "dropped", order.decision.why)
-        elif action == "new_task":
+        elif order.decision.into is not None:
             await self.tell(order, "handled", f"done again as task {order.decision.into}")
         elif letter.kind == "aggregate":
             await self._revive(order)
