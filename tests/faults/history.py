@@ -37,7 +37,7 @@ def judge(records: Sequence[Seen], calls: Sequence[Call], *, deployment: str = "
 
 def every_task_ends_once(history: History) -> Iterator[str]:
     """One task.done id per accepted task; a task that waits for somebody says for what and until when."""
-    ends = history.by_task("task.done")
+    ends, submitted = history.by_task("task.done"), history.by_task("task.created")
     waiting = _waiting(history)
     for task in history.accepted:
         if task not in ends and task not in waiting:
@@ -45,7 +45,7 @@ def every_task_ends_once(history: History) -> Iterator[str]:
     for task, events in ends.items():
         if len(events) > 1:
             yield f"ended twice: {_name(task)} has {len(events)} different task.done: {[event.id for event in events]}"
-        if task not in history.accepted:
+        if task not in submitted:
             yield f"out of nothing: {_name(task)} ended and was never submitted"
 
 

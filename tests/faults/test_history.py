@@ -153,6 +153,13 @@ def test_a_submission_that_the_planner_refused_is_not_accepted() -> None:
     assert (verdict.violations, verdict.figures["refused"], verdict.figures["tasks"]) == ([], 1, 0)
 
 
+def test_a_submission_that_was_refused_may_end_as_rejected() -> None:
+    created, *rest = [one for one in good_run() if one.topic in {"task.created", "task.done"}]
+    letter = Seen("planner.dlq", 0, 0, 1.0, {"dl_topic": "task.created"}, b"{")
+    verdict = judge([replace(created, value=b'{"goal": 7}'), letter, *rest], [])
+    assert (verdict.violations, verdict.figures["tasks"]) == ([], 0)
+
+
 def test_a_deployment_sees_its_own_topics() -> None:
     mine = [replace(one, topic=f"blue.{one.topic}") for one in good_run()]
     assert judge(mine, [], deployment="blue").figures["ended"] == 1
