@@ -16,6 +16,7 @@ from raa_cli.web import ask
 from raa_client.connect import open_bus
 from raa_runtime.errors import RaaError
 from raa_runtime.platform import open_store
+from raa_runtime.remembrance import contradictions, too_short_for_blobs
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.topics import topic_specs
 from raa_schemas.topics import TOPICS
@@ -174,17 +175,16 @@ async def _answers(what: str, found: str, asked: Callable[[], Awaitable[object]]
 
 def _inequality(settings: ServiceSettings) -> Finding:
     """Compare what must outlive what, so that nothing is repeated or lost."""
-    shortest = min(topic.retention.total_seconds() for topic in TOPICS.values())
-    if settings.horizon_seconds > shortest:
-        return Finding(
-            "horizon",
-            "missing",
-            f"events may create work for {settings.horizon_seconds:g} s, but a topic keeps "
-            f"its records only {shortest:g} s",
-            "lower RAA_HORIZON_SECONDS",
-        )
+    from raa_planner.settings import PlannerSettings
+
+    found = contradictions(settings)
+    blobs = too_short_for_blobs(PlannerSettings.from_env(os.environ).blob_seconds)
+    if found or blobs:
+        told = "; ".join([*found, *([blobs] if blobs else [])])
+        return Finding("horizon", "missing", told, "no service starts before that is so")
+    horizon, kept = settings.horizon_seconds / 86_400, settings.tombstone_seconds / 86_400
     return Finding(
-        "horizon", "ok", f"{settings.horizon_seconds / 86_400:g} days, no longer than any topic keeps its records"
+        "horizon", "ok", f"{horizon:g} days: no longer than topics keep records; what ended is remembered {kept:g} days"
     )
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from raa_runtime.bus.port import Record
-from raa_runtime.errors import PermanentError
+from raa_runtime.errors import DeferralFull
 from raa_runtime.intake import Addressed
 from raa_runtime.state.aggregate import Deferred
 from raa_runtime.unit import Received, Unit
@@ -24,9 +24,9 @@ def pause_after(why: Exception, tries: int) -> float:
 
 
 def queue_behind(unit: Unit[Any], addressed: Addressed, event: Received[Any], reason: str, due: float) -> None:
-    """Append an event to the deferred ones of its aggregate; raises PermanentError when there are too many."""
+    """Append an event to the deferred ones of its aggregate; raises DeferralFull when there are too many."""
     if len(unit.aggregate.deferred) >= MOST_DEFERRED:
-        raise PermanentError(f"{unit.id} already has {MOST_DEFERRED} deferred events")
+        raise DeferralFull(f"{unit.id} already has {MOST_DEFERRED} deferred events")
     record, now = addressed.record, unit.now.timestamp()
     unit.aggregate.deferred.append(
         Deferred(

@@ -16,6 +16,7 @@ from raa_runtime.errors import (
     AlreadyHandled,
     NewerState,
     PermanentError,
+    TooOld,
     TransientError,
     is_permanent,
 )
@@ -177,7 +178,7 @@ class Dispatcher:
     def _refuse_too_old(self, unit: Unit[Any], event: Received[Any], record: Record) -> None:
         age = (unit.now - record.timestamp).total_seconds()
         if unit.is_new and age > self.settings.horizon_seconds:
-            raise PermanentError(f"too_old: event {event.id} is {age:.0f} s old and its aggregate is gone; submit anew")
+            raise TooOld(f"too_old: event {event.id} is {age:.0f} s old and its aggregate is gone; submit anew")
 
     async def _defer(self, addressed: Addressed, event: Received[Any], why: Exception, order: Order | None) -> None:
         on = self.on[addressed.topic.name]

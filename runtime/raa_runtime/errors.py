@@ -10,7 +10,9 @@ RaaError
 │   ├── Misconfigured
 │   ├── PublishRefused
 │   ├── ClaimGone
-│   └── AggregateTooLarge
+│   ├── AggregateTooLarge
+│   ├── DeferralFull
+│   └── TooOld
 ├── AlreadyHandled            acknowledged and counted
 └── LeaseLost                 the work goes on elsewhere; its outcome is discarded here
 
@@ -69,6 +71,14 @@ class ClaimGone(PermanentError):
 
 class AggregateTooLarge(PermanentError):
     """An aggregate would exceed 1 MB."""
+
+
+class DeferralFull(PermanentError):
+    """An aggregate has as many deferred events as it may."""
+
+
+class TooOld(PermanentError):
+    """An event is older than the horizon, and what it is about is not there (any more)."""
 
 
 class AlreadyHandled(RaaError):

@@ -21,6 +21,7 @@ from raa_runtime.lanes import Lanes
 from raa_runtime.liveness import Liveness
 from raa_runtime.platform import Platform
 from raa_runtime.redrive import GroupIntake
+from raa_runtime.remembrance import Forget, Oblivion, refuse_contradictions
 from raa_runtime.scope import scope_of
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.aggregate import Aggregate, S
@@ -88,7 +89,16 @@ class Service:
         rejections: Rejection | None = None,
         observers: Sequence[Observer] = (),
         metrics: Metrics | None = None,
+        forget: Forget | None = None,
+        remember_seconds: float | None = None,
     ) -> None:
+        """Put it together; raises Misconfigured.
+
+        `forget` deletes what belongs to an ended aggregate when that is forgotten itself, after `remember_seconds`
+        (None: `RAA_TOMBSTONE_SECONDS`).
+        """
+        refuse_contradictions(settings)
+        self._remember_seconds = remember_seconds or settings.tombstone_seconds
         self.name, self.settings, self.platform = name, settings, platform
         self.metrics = metrics or Metrics()
         self.log = platform.logger(name)
@@ -107,7 +117,8 @@ class Service:
         self._backlog = Backlog(name, lambda: self._consumer.marks, platform.clock)
         self._dispatcher = self._make_dispatcher(on, does, timers, rejections, observers)
         self._consumer = self._make_consumer(on)
-        self._poller = Poller(self._db, platform.clock, kinds, self._partitions, self._dispatcher.wake)
+        oblivion = Oblivion(self._db, platform.clock, self.log, forget)
+        self._poller = Poller(self._db, platform.clock, kinds, self._partitions, self._dispatcher.wake, oblivion)
         own_pings: dict[str, Ping] = {"bus": platform.bus.ping, "store": self._check_store}
         self.http = HttpServer(
             name,
@@ -143,6 +154,7 @@ class Service:
             self._activities.launch,
             self._activities.stop,
             (*observers, self._tell_watchers, self._backlog.observe),
+            self._remember_seconds,
         )
         events = self.metrics.counter(f"raa_{self.name}_events_total", "events by outcome", ("topic", "outcome"))
         policy = IntakePolicy(settings.allow_anonymous, settings.tenants)

@@ -48,6 +48,7 @@ class ServiceSettings(BaseModel):
     lease_seconds: float = Field(10, gt=0, description="silence after which a process counts as dead")
     drain_seconds: float = Field(30, ge=0, description="how long a stop waits for running work")
     horizon_seconds: float = Field(7 * 86_400, gt=0, description="older events create nothing")
+    tombstone_seconds: float = Field(8 * 86_400, gt=0, description="how long what has ended is remembered")
     defer_tries: int = Field(8, ge=1, description="tries of an event that fails for a passing reason")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 

@@ -1,6 +1,7 @@
 """The topics of a deployment as they are created: the declarations of the schemas, sized by the settings."""
 
 from datetime import timedelta
+from typing import Final
 
 from raa_runtime.bus.port import TopicSpec
 from raa_runtime.settings import ServiceSettings
@@ -13,6 +14,8 @@ from raa_schemas.topics import (
     dead_letter_topic,
     redrive_topic,
 )
+
+LETTERS_KEPT: Final = timedelta(days=30)
 
 
 def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
@@ -34,7 +37,7 @@ def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
             owned(settings.deployment, dead_letter_topic(group)),
             1,
             replication,
-            timedelta(days=30),
+            LETTERS_KEPT,
             compacted=False,
             max_message_bytes=MAX_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES,
         )
@@ -45,7 +48,7 @@ def topic_specs(settings: ServiceSettings) -> list[TopicSpec]:
             owned(settings.deployment, redrive_topic(group)),
             partitions,
             replication,
-            timedelta(days=30),
+            LETTERS_KEPT,
             compacted=False,
             max_message_bytes=MAX_MESSAGE_BYTES + 2 * DEAD_LETTER_EXTRA_BYTES,
         )

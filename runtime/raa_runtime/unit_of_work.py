@@ -105,6 +105,7 @@ class UnitOfWork:
     launch: Callable[[str, Aggregate[Any], Activity], None]
     stop: Callable[[str, str, str], None]
     observers: Sequence[Callable[[Kind[Any], Unit[Any]], None]] = ()
+    remember_seconds: float = 8 * 86_400
     published: Published = field(default_factory=Published)
     cache: Cache = field(default_factory=Cache)
 
@@ -189,6 +190,8 @@ class UnitOfWork:
         if event is not None:
             aggregate.seen = [*aggregate.seen, (event.id, event.digest)][-SEEN_KEPT:]
         aggregate.wake_at = wake_time(aggregate, cause, unit.now.timestamp())
+        if aggregate.tombstone:
+            aggregate.wake_at = unit.now.timestamp() + self.remember_seconds  # only to be forgotten
         aggregate.write_id = f"{self.owner}/{next(self._write_ids)}"
         aggregate.updated_at = unit.now.timestamp()
         write = encode(unit.kind, aggregate)

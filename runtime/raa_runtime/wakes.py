@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from raa_runtime.clock import Clock
+from raa_runtime.remembrance import Oblivion
 from raa_runtime.state.aggregate import Activity, Aggregate, stop_mark
 from raa_runtime.state.codec import Kind
 from raa_runtime.state.port import DocumentStore
@@ -118,6 +119,7 @@ class Poller:
     kinds: Sequence[Kind[Any]]
     partitions: Callable[[], Collection[int] | None]
     wake: Callable[[Kind[Any], str], None]
+    oblivion: Oblivion | None = None
 
     async def sweep(self, under_way: int = 0) -> None:
         """Hand over what is due now; `under_way` of them are in their lanes already and must not hide the others."""
@@ -125,6 +127,8 @@ class Poller:
         for kind in self.kinds:
             for aggregate in await self.store.due(kind.name, now, held, under_way + _PAGE):
                 self.wake(kind, aggregate)
+        if self.oblivion is not None:
+            await self.oblivion.sweep(self.kinds, held)
 
     async def to_stop(self, incarnation: str) -> list[tuple[Kind[Any], str]]:
         """Name the aggregates that ask this process to stop one of its activities."""

@@ -121,6 +121,23 @@ async def test_due_names_what_has_come_earliest_first_in_the_partitions_asked_fo
     assert await store.next_wake("step", None) is None
 
 
+async def test_a_tombstone_is_not_due_but_expires_and_only_then_is_purged(store: DocumentStore):
+    await store.commit([
+        write("acme/old", wake_at=10.0, tombstone=True), write("acme/older", wake_at=5.0, tombstone=True, partition=1),
+        write("acme/young", wake_at=30.0, tombstone=True), write("acme/due", wake_at=10.0),
+        write("acme/homeless", wake_at=20.0, tombstone=True, partition=None), write("acme/kept", tombstone=True),
+    ])  # fmt: skip
+    assert await store.due("task", 25, None, 10) == ["acme/due"]
+    assert await store.expired("task", 25, None, 10) == ["acme/older", "acme/old", "acme/homeless"]
+    assert await store.expired("task", 25, [0], 10) == ["acme/old", "acme/homeless"]
+    assert await store.expired("task", 25, None, 1) == ["acme/older"]
+    await store.purge("task", ["acme/old", "acme/young", "acme/due", "acme/kept", "acme/never"], 25)
+    left = [name for name in ("old", "older", "young", "due", "kept") if await store.find(ACME, "task", f"acme/{name}")]
+    assert left == ["older", "young", "due", "kept"]
+    assert await store.commit([write("acme/old", expected=1)]) == ["lost"]
+    await store.purge("task", [], 25)
+
+
 async def test_a_wake_that_is_cleared_is_no_longer_due(store: DocumentStore):
     await store.commit([write("acme/t1", wake_at=1.0, owners=["i1"], marks={"reflected_at": 1.0})])
     await store.commit([write("acme/t1", expected=1)])

@@ -137,11 +137,35 @@ class SimulatedStore:
 
         return await self._wire.ask(look)
 
-    def _wakes(self, kind: str, partitions: Collection[int] | None) -> list[tuple[float, str]]:
+    async def expired(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
+        """Name tombstones whose time has come."""
+
+        def look() -> list[str]:
+            found = [(at, name) for at, name in self._wakes(kind, partitions, tombstones=True) if at <= now]
+            return [name for _, name in sorted(found)[:limit]]
+
+        return await self._wire.ask(look)
+
+    async def purge(self, kind: str, aggregates: Collection[str], now: float) -> None:
+        """Delete tombstones whose time has come."""
+
+        def delete() -> None:
+            rows = self._server.kinds[kind]
+            for name in aggregates:
+                document = rows[name].document if name in rows else {"wake_at": None}
+                if document["wake_at"] is not None and document["wake_at"] <= now and document["tombstone"]:
+                    del rows[name]
+
+        await self._wire.ask(delete, change="write")
+
+    def _wakes(
+        self, kind: str, partitions: Collection[int] | None, *, tombstones: bool = False
+    ) -> list[tuple[float, str]]:
         return [
             (row.document["wake_at"], row.document["_id"])
             for row in self._rows(kind)
             if row.document["wake_at"] is not None
+            and row.document["tombstone"] == tombstones
             and (partitions is None or row.document["partition"] is None or row.document["partition"] in partitions)
         ]
 

@@ -184,10 +184,25 @@ class MongoStore:
 
     async def due(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
         """Name due aggregates, earliest first."""
-        query = {"wake_at": {"$lte": now}} | _of_partitions(partitions)
+        return await self._due(kind, now, partitions, {"$ne": True}, limit)
+
+    async def expired(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
+        """Name tombstones whose time has come."""
+        return await self._due(kind, now, partitions, {"$eq": True}, limit)
+
+    async def _due(
+        self, kind: str, now: float, partitions: Collection[int] | None, tombstone: MongoDocument, limit: int
+    ) -> list[str]:
+        query = {"wake_at": {"$lte": now}, "tombstone": tombstone} | _of_partitions(partitions)
         async with _translated("looking for what is due"):
             found = self._database[kind].find(query, {"_id": 1}).sort("wake_at", ASCENDING).limit(limit)
             return [entry["_id"] async for entry in found]
+
+    async def purge(self, kind: str, aggregates: Collection[str], now: float) -> None:
+        """Delete tombstones whose time has come."""
+        query = {"_id": {"$in": list(aggregates)}, "wake_at": {"$lte": now}, "tombstone": True}
+        async with _translated("deleting what has ended"):
+            await self._database[kind].delete_many(query)
 
     async def next_wake(self, kind: str, partitions: Collection[int] | None) -> float | None:
         """Give the earliest wake time."""

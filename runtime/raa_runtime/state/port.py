@@ -69,7 +69,18 @@ class DocumentStore(Protocol):
         ...
 
     async def due(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
-        """Name aggregates whose `wake_at` has come, earliest first: of these partitions or of none (None: of all)."""
+        """Name aggregates whose `wake_at` has come, earliest first: of these partitions or of none (None: of all).
+
+        Tombstones are not among them; when their time has come they are `expired`.
+        """
+        ...
+
+    async def expired(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
+        """Name the tombstones whose `wake_at` has come, of these partitions as for `due`."""
+        ...
+
+    async def purge(self, kind: str, aggregates: Collection[str], now: float) -> None:
+        """Delete those of these aggregates that are tombstones whose `wake_at` has come, at most 500 of them."""
         ...
 
     async def next_wake(self, kind: str, partitions: Collection[int] | None) -> float | None:

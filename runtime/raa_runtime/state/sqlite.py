@@ -16,6 +16,8 @@ from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write
 
 T = TypeVar("T")
 _FULL_SYNC = 2
+# asked only of rows that are due: few, and an index finds them
+_IS_TOMBSTONE = "json_extract(CAST(doc AS TEXT), '$.tombstone')"
 # raised before the statement runs, by a value it cannot hold: the fault of one write, not of the file
 _UNSTORABLE = (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, OverflowError, UnicodeError)
 
@@ -138,9 +140,22 @@ class SqliteStore:
 
     async def due(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
         """Name due aggregates, earliest first."""
+        return self._due(kind, now, partitions, f"NOT {_IS_TOMBSTONE}", limit)
+
+    async def expired(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
+        """Name tombstones whose time has come."""
+        return self._due(kind, now, partitions, _IS_TOMBSTONE, limit)
+
+    def _due(self, kind: str, now: float, partitions: Collection[int] | None, which: str, limit: int) -> list[str]:
         mine, values = _partition_filter(partitions)
-        sql = f'SELECT id FROM "{kind}" WHERE wake_at <= ?{mine} ORDER BY wake_at LIMIT ?'
+        sql = f'SELECT id FROM "{kind}" WHERE wake_at <= ?{mine} AND {which} ORDER BY wake_at LIMIT ?'
         return [row[0] for row in self._rows(sql, (now, *values, limit))]
+
+    async def purge(self, kind: str, aggregates: Collection[str], now: float) -> None:
+        """Delete tombstones whose time has come."""
+        holes = ", ".join("?" * len(aggregates))
+        sql = f'DELETE FROM "{kind}" WHERE id IN ({holes}) AND wake_at <= ? AND {_IS_TOMBSTONE}'
+        await self._write(lambda: self._writer.execute(sql, (*aggregates, now)))
 
     async def next_wake(self, kind: str, partitions: Collection[int] | None) -> float | None:
         """Give the earliest wake time."""

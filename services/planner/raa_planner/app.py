@@ -3,6 +3,7 @@
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from raa_planner import api, handlers
 from raa_planner.activities import Planning, Preparation
@@ -21,9 +22,13 @@ from raa_planner.metrics import PlannerMetrics
 from raa_planner.ports import Memory, Model, ToolCatalog
 from raa_planner.rejections import on_rejected
 from raa_planner.settings import PlannerSettings
+from raa_runtime.blobs import BlobStore
 from raa_runtime.errors import Misconfigured
 from raa_runtime.platform import Platform
+from raa_runtime.remembrance import too_short_for_blobs
+from raa_runtime.scope import scope_of
 from raa_runtime.service import Does, On, Service, Timer
+from raa_runtime.state.codec import Kind
 from raa_runtime.telemetry import Metrics
 from raa_schemas.approval import ApprovalDecided, ApprovalRequested
 from raa_schemas.cancel import CancelRequested
@@ -44,6 +49,8 @@ def build(
     catalog: ToolCatalog | None = None,
 ) -> Service:
     """Wire the planner. Every dependency is a defaulted argument."""
+    if problem := too_short_for_blobs(settings.blob_seconds):
+        raise Misconfigured(problem)
     log, metrics, http = platform.logger("planner"), Metrics(), platform.http
     counts = PlannerMetrics(metrics)
     router = HttpRouter(http, settings.router_url, settings.model, platform.clock)
@@ -96,9 +103,16 @@ def build(
             on_rejected, deployment=settings.deployment, policy=IntakePolicy(settings.allow_anonymous, settings.tenants)
         ),
         observers=[dispatcher.observe],
+        forget=partial(_delete_blobs, platform.blobs),
+        remember_seconds=max(settings.tombstone_seconds, settings.blob_seconds),
     )
     stored.bind(service.store(TASK))
     return service
+
+
+async def _delete_blobs(blobs: BlobStore, _: Kind[Any], aggregate: str) -> None:
+    """Delete the files of a task with the last memory of it: the planner is the one service every task ends in."""
+    await blobs.delete_task(scope_of(aggregate), aggregate.partition("/")[2])
 
 
 def _policy(settings: PlannerSettings) -> Policy:

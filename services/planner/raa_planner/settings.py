@@ -34,6 +34,7 @@ class PlannerSettings(ServiceSettings):
     redrive_window_seconds: float = Field(
         3600, gt=0, le=30 * 86_400, description="how long a task waits for the redrive of a dead letter"
     )
+    blob_seconds: float = Field(31 * 86_400, gt=0, description="how long the files of a task outlive its end")
     tools_refresh_seconds: float = Field(10, gt=0, description="how often the list of tools is read again")
 
     @property

@@ -144,7 +144,8 @@ async def until(holds: Callable[[], Awaitable[Any]]) -> None:
 def _quiet(service: str) -> Any:
     import structlog
 
-    return structlog.wrap_logger(structlog.ReturnLogger())
+    # without processors it would render tracebacks with all their values, which takes seconds
+    return structlog.wrap_logger(structlog.ReturnLogger(), processors=[lambda *_: ""])
 
 
 def away(_: str) -> Exception:

@@ -161,7 +161,7 @@ async def test_a_drain_waits_for_what_nobody_may_repeat(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_an_ended_aggregate_shrinks_to_its_tombstone_and_needs_no_further_wake(
+async def test_an_ended_aggregate_shrinks_to_its_tombstone_and_wakes_only_to_be_forgotten(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("raa_runtime.unit_of_work.SHRINK_SECONDS", 0.05)
@@ -177,7 +177,7 @@ async def test_an_ended_aggregate_shrinks_to_its_tombstone_and_needs_no_further_
         await until(shrunk)
         aggregate = await service.store(COUNT).find(ME, "default/t1")
     assert aggregate is not None
-    assert aggregate.wake_at is None
+    assert aggregate.wake_at == pytest.approx(aggregate.updated_at + floor.settings.tombstone_seconds)
     assert aggregate.outbox == []
     assert aggregate.state.goals == ["work"]
 
