@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from raa_router.domain.catalogue import Catalogue
 from raa_runtime.blobs import BlobStore
 from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.bus.port import Bus
@@ -177,3 +178,11 @@ def _reserve(opened: contextlib.AsyncExitStack) -> int:
     reserved: socket.socket = opened.enter_context(listen("127.0.0.1", 0))
     port: int = reserved.getsockname()[1]
     return port
+
+
+def known_models(environment: Mapping[str, str], **overrides: Any) -> Catalogue:
+    """Collect the models that a stack with these settings would have; raises Misconfigured."""
+    from raa_router.app import configured
+    from raa_router.settings import RouterSettings
+
+    return configured(RouterSettings.from_env(environment, **overrides))

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from raa_cli.session import Place
 from raa_cli.stack import Stack
 from raa_client.client import Client
 from raa_client.operator import operator_of
+from raa_runtime.bus.port import Message
 from raa_runtime.telemetry import configure_logging
 from raa_schemas.task import TaskCreated, TaskDone
+from raa_schemas.topics import topic_of
 from tests.source_tree import ROOT
 
 DATA = ROOT / "examples" / "data"
@@ -44,6 +47,14 @@ def pay(amount: float) -> dict[str, float]:
     return {"paid": amount}
 
 
+@tool(effect="once", risk="workspace", timeout=0.5)
+def wire(amount: float) -> dict[str, float]:
+    """Send an amount; the first time nobody hears back in time."""
+    if write(f"wire {amount}") and LEDGER.read_text().count("wire") == 1:
+        time.sleep(2)
+    return {"sent": amount}
+
+
 @tool(effect="read", risk="read", timeout=60)
 def nap(seconds: float) -> dict[str, float]:
     """Wait."""
@@ -62,6 +73,7 @@ def flaky(name: str) -> dict[str, str]:
     return {"name": name}
 '''
 AIR, RED, WHITE = "AirQualityUCI.csv", "winequality-red.csv", "winequality-white.csv"
+SUM = 'use calculate with expression="6 * 7"'
 COMPARE = f"Compare the mean alcohol of {RED} and {WHITE} and write report.md"
 
 
@@ -122,12 +134,18 @@ class Town:
             await answered("pays", "approve")
             await client.submit(TaskCreated(task_id="refused", goal="use pay with amount=4"))
             await answered("refused", "deny")
+            await client.submit(TaskCreated(task_id="unsure", goal="use wire with amount=7"))
+            await answered("unsure", "not_happened")
+            soon = {"not_before": datetime.now(UTC) + timedelta(seconds=1)}
+            await client.submit(TaskCreated.model_validate({"task_id": "later", "goal": SUM, "constraints": soon}))
+            bare = Message(topic_of(TaskCreated).name, b"", json.dumps({"task_id": "bare", "goal": SUM}).encode(), ())
+            await stack.bus.publish([bare])
             await client.submit(TaskCreated(task_id="cancelled", goal="use nap with seconds=4"))
             await _until(lambda: _started(client, "cancelled"))
             await client.cancel("cancelled", "enough", "somebody")
             hurried = {"task_id": "expired", "goal": "use nap with seconds=5", "constraints": {"deadline_seconds": 1}}
             await client.submit(TaskCreated.model_validate(hurried))
-            for task in ("pays", "refused", "cancelled", "expired"):
+            for task in ("pays", "refused", "unsure", "later", "bare", "cancelled", "expired"):
                 self.done[task] = await client.result(task, 30)
             await client.submit(TaskCreated(task_id="waits", goal="use pay with amount=5"))
             await _until(lambda: client.open_approvals("waits"))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ from raa_schemas.ids import TenantId
 from raa_schemas.plan import Plan, Step
 from raa_schemas.step import StepReady
 from raa_schemas.task import Constraints, TaskCreated
-from tests.integration.recorded_tasks import AIR, DATA, Town, told
+from tests.integration.recorded_tasks import AIR, DATA, SUM, Town, told
+from tests.integration.test_readme import endpoint  # noqa: F401  # a fixture
 from tests.replay.log_file import RECORDED, load
 from tests.source_tree import ROOT
 
@@ -68,6 +70,7 @@ def test_the_recorded_tasks_are_of_every_kind(town: Town):
     assert outcomes == {
         "learns": "succeeded", "uses": "succeeded", "forgets": "succeeded", "compares": "succeeded",
         "cannot": "failed", "retries": "succeeded", "pays": "succeeded", "refused": "failed",
+        "unsure": "succeeded", "later": "succeeded", "bare": "succeeded",
         "cancelled": "cancelled", "expired": "expired",
     }  # fmt: skip
     assert town.ledger.splitlines().count("pay 3.0") == 1
@@ -397,3 +400,58 @@ def test_tasks_of_a_selection_are_chosen_by_id_once_each():
 def test_comparing_looks_at_nothing_but_decisions(town: Town):
     compared = asyncio.run(_compared(town.asked("uses")))
     assert [(one.covered, one.same_result) for one in compared] == [(True, True)]
+
+
+async def _with_models(folder: Path, models: list[dict[str, Any]], *submitted: TaskCreated) -> None:
+    """Run tasks on a stack with these models."""
+    environment = {"RAA_MODELS": json.dumps(models), "RAA_PLAN_TIMEOUT_SECONDS": "3"}
+    async with Stack(folder, environment=environment, drain_seconds=0) as stack:
+        await stack.ready()
+        client = Client(stack.bus, stack.blobs)
+        for task in submitted:
+            await client.submit(task)
+            await client.result(task.task_id or "", 60)
+
+
+def test_a_model_that_is_gone_answers_as_it_did_and_costs_as_much(
+    data_folder: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+):
+    address = request.getfixturevalue("endpoint")
+    price = {"input_microusd": 1_000_000, "output_microusd": 10_000_000}
+    models = [{"name": "rules", "base_url": address, "price": price}]
+    budget = {"budget_usd": "1.00"}
+    task = TaskCreated.model_validate({"task_id": "sum", "goal": SUM, "constraints": budget})
+    poor = TaskCreated.model_validate({"task_id": "poor", "goal": SUM, "constraints": {"budget_usd": "0.000001"}})
+    asyncio.run(_with_models(data_folder, models, task, poor))
+    asked = Asked(Place(data_folder), Selection(["sum", "poor"]), Change(), as_json=True)
+    assert asyncio.run(replay(asked)) == 0
+    first, second = told(capsys.readouterr().out)["tasks"]
+    assert first["replayed"]["cost_microusd"] == first["recorded"]["cost_microusd"] == 2_000
+    assert second["replayed"]["outcome"] == "budget_exhausted"
+    cheaper = dataclasses.replace(
+        asked, selection=Selection(["sum"]), change=Change("model", "offline", MODEL), gates=read_gates(["cost<=-2000"])
+    )
+    assert asyncio.run(whatif(cheaper)) == 0
+    assert told(capsys.readouterr().out)["summary"]["cost"]["mean"] == -2_000
+
+
+def test_a_model_that_never_answered_does_not_answer_again(data_folder: Path, capsys: pytest.CaptureFixture[str]):
+    nobody = [{"name": "nobody", "base_url": "http://127.0.0.1:9/v1"}]
+    task = TaskCreated.model_validate({"task_id": "sum", "goal": SUM, "constraints": {"deadline_seconds": 600}})
+    asyncio.run(_with_models(data_folder, nobody, task))
+    assert asyncio.run(replay(Asked(Place(data_folder), Selection(["sum"]), Change(), as_json=True))) == 0
+    (replayed,) = told(capsys.readouterr().out)["tasks"]
+    assert (replayed["state"], replayed["recorded"]["outcome"]) == ("same", "failed")
+
+
+def test_another_release_shows_what_it_decides_differently(
+    town: Town, data_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("schemas", "runtime", "client", "cli", "services"):
+        shutil.copytree(ROOT / name, data_folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    rule = data_folder / "services" / "planner" / "raa_planner" / "domain" / "admission.py"
+    rule.write_text(rule.read_text().replace("TRIES_PER_ATTEMPT: Final = 4", "TRIES_PER_ATTEMPT: Final = 3"))
+    asked = town.asked("bare", change=Change("version", str(data_folder)), gates=read_gates(()), as_json=True)
+    assert asyncio.run(whatif(asked)) == 0
+    (task,) = told(capsys.readouterr().out)["tasks"]
+    assert task["differences"] == [{"path": "plans/v1/tries_left", "recorded": 12, "replayed": 9}]

@@ -114,7 +114,7 @@ class RecordedModels:
             await served.before(answer.at)
             return answer.said
         if (problem := _no_answer_then(served)) is not None:
-            raise ActivityFailed(problem)
+            raise ActivityFailed(problem.model_copy(update={"retryable": False}))  # it was waited for then
         if served.allows("model"):
             return await _counted(served, self.live, call)
         number = sum(served.served.values())

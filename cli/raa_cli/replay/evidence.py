@@ -26,7 +26,7 @@ from raa_schemas.task import TaskCreated, TaskDone
 from raa_schemas.usage import UsageRecorded
 
 BLOB: Final = "blob:sha256/"
-NO_MODEL: Final = frozenset({"model_unavailable", "rate_limited"})
+NO_MODEL: Final = frozenset({"model_unavailable", "budget_exhausted"})
 """How a task ends whose model gave no answer: nothing is recorded of such a call but this."""
 
 Place = tuple[int, str]

@@ -20,9 +20,8 @@ from raa_cli.replay.playing import Played, Progress, play
 from raa_cli.replay.report import print_replay, print_replay_json, print_whatif, print_whatif_json
 from raa_cli.replay.selection import Found, Selection, find
 from raa_cli.session import MODELS_FILE, Place
-from raa_router.app import configured
+from raa_cli.stack import known_models
 from raa_router.domain.catalogue import UnknownModelError, choose_model
-from raa_router.settings import RouterSettings
 from raa_runtime.errors import Misconfigured
 from raa_runtime.telemetry import configure_logging
 from raa_safety.domain.policy import read_policies
@@ -104,9 +103,8 @@ def _check_policy(file: Path) -> None:
 
 
 def _check_model(name: str, models: Path | None) -> None:
-    settings = RouterSettings.from_env(os.environ, **({"models": models} if models else {}))
     try:
-        choose_model(configured(settings), name)
+        choose_model(known_models(os.environ, **({"models": models} if models else {})), name)
     except UnknownModelError as unknown:
         raise UsageProblem(f"--model: {unknown}; add one with `raa model add`") from None
 

@@ -16,11 +16,10 @@ from raa_cli.replay.answers import (
 )
 from raa_cli.replay.blobs import OverlaidBlobs
 from raa_cli.replay.clock import RecordedClock
-from raa_cli.stack import Part, Stack
+from raa_cli.stack import Part, Stack, known_models
 from raa_cli.web import ask
 from raa_executor.ports import Tools
 from raa_router.adapters.model_file import read_models
-from raa_router.app import configured
 from raa_router.domain.catalogue import ModelSpec, UnknownModelError, choose_model
 from raa_router.settings import RouterSettings
 from raa_runtime.activities import Run
@@ -113,9 +112,9 @@ def with_model(asked: str, models: Path | None) -> dict[str, Any]:
     One that is configured no more is only a name here: its recorded answers are served, and no call reaches it.
     """
     given = {"models": models} if models else {}
-    settings = RouterSettings.from_env(os.environ, **given)
     try:
-        choose_model(configured(settings), asked)
+        choose_model(known_models(os.environ, **given), asked)
     except UnknownModelError:
-        return {"models": [*read_models(settings.models), ModelSpec(name=asked)]}
+        configured = RouterSettings.from_env(os.environ, **given).models
+        return {"models": [*read_models(configured), ModelSpec(name=asked)]}
     return given
