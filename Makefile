@@ -23,7 +23,7 @@ BIN := .venv/bin
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types fmt up down bench docs images lock clean
+.PHONY: help demo test faults lint types fmt up down bench docs images lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: .venv/.dev ## lint, type-check and run the tests; ARGS="-k planner" goes t
 	@failed=; for step in lint types; do $(MAKE) --no-print-directory $$step || failed="$$failed $$step"; done; \
 	$(BIN)/python -m pytest $(ARGS) || failed="$$failed tests"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+faults: .venv/.dev ## long fault runs and the simulator, about two hours; ARGS="-k f04" goes to pytest
+	RAA_FAULTS=long $(BIN)/python -m pytest -v -s $(wildcard tests/faults tests/simulation) $(ARGS)
 
 lint: .venv/.dev ## ruff and the import contracts
 	$(BIN)/ruff check .
