@@ -71,7 +71,7 @@ down:
 	IMAGE_PREFIX=$(IMAGE_PREFIX) IMAGE_TAG=$(IMAGE_TAG) $(COMPOSE) down $(ARGS)
 endif
 
-bench: .venv/.dev ## measure, and write benchmarks/results/
+bench: .venv/.dev .venv-peers/.filled ## measure beside the peers (20 minutes); ARGS="B1 --rounds 3 --peers celery" a part
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: .venv/.dev ## regenerate JSON Schemas, the tables in docs/ and .env.example
@@ -89,7 +89,7 @@ images: .venv/bin/python ## build an image per service; CONTAINER=docker for Doc
 	done
 
 clean: ## remove .venv and the caches; data folders and the wheel folder stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- locks -----------------------------------------------------------------------------------------------------------
@@ -104,6 +104,7 @@ lock: .venv/.dev ## rewrite the hash-pinned requirements; UPGRADE=1 takes newer 
 	  $(UV_COMPILE) --output-file $$dist/requirements.txt --constraints requirements-dev.txt \
 	    $$dist/pyproject.toml --group pyproject.toml:build || exit 1; \
 	done
+	$(UV_COMPILE) --output-file benchmarks/peers/requirements.txt benchmarks/peers/requirements.in
 
 # --- environment -----------------------------------------------------------------------------------------------------
 .venv/.demo: cli/requirements.txt $(PYPROJECTS)
@@ -112,6 +113,13 @@ lock: .venv/.dev ## rewrite the hash-pinned requirements; UPGRADE=1 takes newer 
 .venv/.dev: requirements-dev.txt $(PYPROJECTS)
 	$(call install,requirements-dev.txt)
 	@touch .venv/.demo
+
+# what the benchmarks compare with, apart from ours; its servers come from python -m tests.backends fill and the system
+.venv-peers/.filled: benchmarks/peers/requirements.txt .venv/bin/python
+	@$(call fill,benchmarks/peers/requirements.txt)
+	@$(BIN)/python -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --no-index --find-links "$(RAA_WHEELS)" --require-hashes --only-binary :all: -r benchmarks/peers/requirements.txt
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -34,7 +34,7 @@ ALL: dict[str, Callable[[Options], None]] = {
     "B2": partial(_load, "b2"),
     "B3": partial(_load, "b3"),
     "B4": partial(_load, "b4"),
-    "B12": partial(_alone, "footprint"),
+    "B12": partial(_load, "b12"),
     "floor": partial(_alone, "floor"),
     "tasks": partial(_alone, "tasks"),
 }

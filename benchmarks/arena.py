@@ -89,8 +89,8 @@ class Contender:
 
     def warm_up(self, load: Load) -> None:
         """Run a tenth of a load, without looking at the figures; shows that everybody is there."""
-        count = max(20, int(load.count * WARM_UP_SHARE))
-        self.run(load._replace(name=f"warm-{load.name}", count=count, rate=None, hot_share=0.0))
+        count = max(20, int(load.size * WARM_UP_SHARE))
+        self.run(load._replace(name=f"warm-{load.name}", size=count, rate=None, hot_share=0.0))
 
     def begin(self, load: Load) -> None:
         """Let the client begin with a load, and return at once."""
@@ -111,7 +111,7 @@ class Contender:
         before = {part: cpu_seconds_of(pids) for part, pids in parts.items()}
         self.begin(load)
         report = self.end(load)
-        used = {part: (cpu_seconds_of(pids) - before[part]) / load.count * 1000 for part, pids in parts.items()}
+        used = {part: (cpu_seconds_of(pids) - before[part]) / load.size * 1000 for part, pids in parts.items()}
         for worker in self.workers:
             worker.check()
         report["cpu_ms"] = sum(used.values())

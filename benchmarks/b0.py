@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -87,7 +87,7 @@ async def read_all(consumer: AIOKafkaConsumer, topic: str, count: int) -> None:
             read += sum(map(len, (await consumer.getmany(timeout_ms=200)).values()))
 
 
-def rows(runs: dict[int, Sequence[Run]]) -> list[dict[str, Any]]:
+def rows(runs: Mapping[int, Sequence[Run]]) -> list[dict[str, Any]]:
     """Sum up the rounds of each size."""
     return [
         {"batch": size, "records": RECORDS[size], "durability": DURABILITY}

@@ -78,7 +78,7 @@ def rows(adapters: Mapping[str, Adapter], runs: Runs) -> list[dict[str, Any]]:
     for name, found in valid.items():
         if not found:
             continue
-        row = {"name": name, "title": adapters[name].title, "durability": adapters[name].durability}
+        row: dict[str, Any] = {"name": name, "title": adapters[name].title, "durability": adapters[name].durability}
         row |= {"tasks": next(iter(found.values()))["count"], "invalid_runs": len(runs[name]) - len(found)}
         row |= {key: sum(run[key] for run in found.values()) for key in ("lost", "misordered", "duplicates")}
         row["cpu_ms"] = spread(list(cpu[name].values()))

@@ -65,7 +65,7 @@ def _stages_of(adapter: Adapter) -> int:
 
 def _run(field: Arena, adapter: Adapter, load: Load) -> Row:
     with field.running(adapter, BENCH_WAIT_SECONDS=str(WAIT_SECONDS)) as contender:
-        contender.run(load._replace(name=f"warm-{load.name}", count=40, rate=None, hot_share=0.0))
+        contender.run(load._replace(name=f"warm-{load.name}", size=40, rate=None, hot_share=0.0))
         report = contender.run(load)
     verdict = "" if is_valid(report) else " INVALID"
     say(f"B3 {adapter.name} {load.name}: {report['tasks_per_second']:.0f} tasks/s, {report['cpu_ms']:.2f} ms CPU, "

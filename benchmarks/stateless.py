@@ -13,7 +13,7 @@ from raa_runtime.consumer import Consumer
 from raa_runtime.intake import Addressed, read_body
 from raa_runtime.lanes import Lanes
 from raa_runtime.platform import Platform
-from raa_runtime.redrive import GroupIntake
+from raa_runtime.redrive import GroupIntake, Taken
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.telemetry import Metrics
 from raa_schemas.event import Event
@@ -49,7 +49,7 @@ class Stage:
             [owned(self._deployment, self._event.event_type())],
             GroupIntake(self._deployment, POLICY, self.name),
             self._lanes,
-            lambda read: read.aggregate,
+            lambda taken: taken.aggregate if isinstance(taken, Addressed) else self.name,
             self._handle,
             self._poison,
             settings.max_in_flight,
@@ -62,7 +62,9 @@ class Stage:
         await self._consumer.start()
         self._running = asyncio.create_task(self._consumer.run())
 
-    async def _handle(self, read: Addressed) -> None:
+    async def _handle(self, read: Taken) -> None:
+        if not isinstance(read, Addressed):
+            raise TypeError("nobody redrives anything into a benchmark")
         event = read_body(read)
         self._handled.inc()
         self.handled += 1

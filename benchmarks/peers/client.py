@@ -52,7 +52,7 @@ class Load(NamedTuple):
     """What to submit: all at once, or at a rate (per second) with intended times that do not wait for anybody."""
 
     name: str
-    count: int
+    size: int
     keys: int = 0
     rate: float | None = None
     hot_share: float = 0.0
@@ -62,9 +62,9 @@ class Load(NamedTuple):
     def tasks(self) -> Iterator[Task]:
         """Make the tasks; without `keys` each has its own. The hot ones are spread evenly."""
         numbers: Counter[str] = Counter()
-        for index in range(self.count):
+        for index in range(self.size):
             hot = int((index + 1) * self.hot_share) > int(index * self.hot_share)
-            key = f"{self.name}-hot" if hot else f"{self.name}-{index % (self.keys or self.count)}"
+            key = f"{self.name}-hot" if hot else f"{self.name}-{index % (self.keys or self.size)}"
             yield Task(key, numbers[key], hot)
             numbers[key] += 1
 
@@ -189,7 +189,7 @@ async def run(client: Client, load: Load) -> dict[str, Any]:
         late = 0.0
     finally:
         submitting.cancel()
-    report = judge.verdict() | {"count": load.count, "seconds": finished - began, "late_ms": late * 1000}
+    report = judge.verdict() | {"count": load.size, "seconds": finished - began, "late_ms": late * 1000}
     report["longest_silence_seconds"] = silence
     return report | {
         name: sorted(waited[kind]) for name, kind in (("waited_ms", False), ("waited_hot_ms", True)) if waited[kind]
