@@ -129,8 +129,8 @@ class Dispatcher:
                 if not isinstance(deferred, Exception):
                     self.count(addressed.topic.name, "deferred")
                     return
-                if isinstance(problem, AlreadyHandled):  # another member, or a write whose reply got lost, was first
-                    self.count(addressed.topic.name, "duplicate")
+                if isinstance(deferred, AlreadyHandled):  # another member, or a write whose reply got lost, was first
+                    await self._settled(addressed, order, deferred)
                     return
                 problem = deferred
             if is_permanent(problem) or tries >= DEFECT_TRIES:
