@@ -1,11 +1,14 @@
 """The command `raa`: which commands there are. What they do is imported only when one of them is called."""
 
 import sys
+from importlib.metadata import version as release
+from typing import Annotated
 
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
 from raa_cli.commands import demo, dlq, doctor, lessons, models, operations, replay, stack, tasks, tools, topics
+from raa_cli.telling import tell
 
 USAGE = 2
 INTERRUPTED = 130
@@ -20,6 +23,23 @@ cli = typer.Typer(
 )
 for commands in (demo, stack, tasks, lessons, replay, operations, doctor):
     commands.register(cli)
+
+
+def _show_version(wanted: bool) -> None:  # typer calls it so
+    if wanted:
+        sys.stdout.write(f"raa {release('raa-cli')}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def raa(
+    version: Annotated[  # its callback does it
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Reflective Adaptive Agent: tasks that learn from how they went."""
+
+
 cli.add_typer(tools.cli, name="tools", help="The tools there are.")
 cli.add_typer(models.cli, name="model", help="The models there are.")
 cli.add_typer(topics.cli, name="topics", help="The topics of the bus.")
@@ -35,8 +55,7 @@ def main() -> None:
         code = USAGE
     except UsageError as problem:
         path = problem.ctx.command_path if problem.ctx else "raa"
-        sys.stderr.write(f"{path}: {problem.format_message()} See `{path} --help`.\n")
-        code = USAGE
+        code = tell(f"{problem.format_message()} See `{path} --help`.", USAGE, type(problem).__name__, path)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     raise SystemExit(code)

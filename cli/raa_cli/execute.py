@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import typer
 
+from raa_cli.telling import tell
 from raa_client.errors import InputUnusable
 from raa_runtime.errors import Misconfigured, RaaError
 from raa_runtime.main import run_loop
@@ -29,16 +30,10 @@ def execute(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
     try:
         code = run_loop(work()) or 0
     except (Misconfigured, InputUnusable) as problem:
-        code = _tell(problem, USAGE)
+        code = tell(str(problem), USAGE, type(problem).__name__)
     except RaaError as problem:
-        code = _tell(problem, FAILED)
+        code = tell(str(problem), FAILED, type(problem).__name__)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read us has gone; nobody is left to tell
         code = FAILED
     raise typer.Exit(code)
-
-
-def _tell(problem: Exception, code: int) -> int:
-    line = " ".join(str(problem).split())
-    sys.stderr.write(f"raa: {line}\n")
-    return code

@@ -35,7 +35,9 @@ Data = Annotated[
 ]
 Bus = Annotated[BusName, typer.Option("--bus", envvar="RAA_BUS", help="embedded: in the data folder.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose tasks and lessons.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one per line.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON: one object, or one per line; an error too, on standard error.")
+]
 Tools = Annotated[list[Path] | None, typer.Option("--tools", help="Python file with tools of your own; repeatable.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model to plan with; `raa model ls` lists them.")]
 LogLevel = Annotated[Level, typer.Option("--log-level", help="What is logged, as JSON lines on standard error.")]

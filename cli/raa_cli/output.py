@@ -1,29 +1,17 @@
 """What commands print: text for people, or JSON for programs."""
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from raa_cli.telling import printable
 from raa_schemas.task import TaskDone
-
-# controls, the marks that turn the direction of writing, separators of lines, halves of characters
-_ACTED_UPON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def print_json(value: Any) -> None:
     """Print one JSON value on a line of its own, at once; what a terminal would act upon is escaped."""
-    print(_ACTED_UPON.sub(_escaped, json.dumps(value, ensure_ascii=False, default=str)), flush=True)
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would act upon, or would show in another order; it may come from anybody."""
-    return _ACTED_UPON.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    print(printable(json.dumps(value, ensure_ascii=False, default=str)), flush=True)
 
 
 def print_rows(rows: Iterable[Sequence[str]], head: Sequence[str]) -> None:

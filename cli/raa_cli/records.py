@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from raa_cli.output import printable
+from raa_cli.telling import printable
 from raa_client.observed import observe
 from raa_runtime.bus.port import Record
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from raa_cli.execute import FAILED, UsageProblem
+from raa_cli.misspelt import misspelt
 from raa_cli.output import note, outcome_json, print_json, print_outcome
 from raa_cli.session import Place, Session, open_session, reading, running, stack_overrides
-from raa_cli.timeline import Timeline
+from raa_cli.timeline import Timeline, short
 from raa_client.client import Client, new_task_id
 from raa_client.errors import TaskUnknown
 from raa_client.observed import Observed
@@ -81,11 +83,24 @@ def _checked(check: str | None) -> str | None:
 
 def _plan(path: Path) -> Plan:
     try:
-        return Plan.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as problem:
         raise UsageProblem(f"--plan {path} cannot be read: {problem.strerror}") from None
+    try:
+        plan = Plan.model_validate_json(content)
     except ValidationError as problem:
-        raise UsageProblem(f"--plan {path} is no plan: {_told(problem)}") from None
+        found = [*_misspelt(content), _told(problem)]
+        raise UsageProblem(f"--plan {path} is no plan: {'; '.join(found[:5])}") from None
+    if found := _misspelt(content):
+        raise UsageProblem(f"--plan {path}: {'; '.join(found[:5])}")
+    return plan
+
+
+def _misspelt(content: bytes) -> list[str]:
+    try:
+        return list(misspelt(Plan, json.loads(content)))
+    except ValueError:  # no JSON at all, which is told anyway
+        return []
 
 
 def _told(problem: ValidationError) -> str:
@@ -203,12 +218,38 @@ async def submit(place: Place, wanted: Wanted, *, as_json: bool) -> None:
     draft = wanted.draft()
     _files_exist(wanted.inputs)
     async with running(place) as client:
-        task_id = await client.submit(await _with_files(client, wanted, draft))
+        first = await _first_of_its_name(client, wanted)
+        task = await _with_files(client, wanted, draft)
+        task_id = await client.submit(task)
+    differs = differences(first, task) if first else []
     if as_json:
-        print_json({"task_id": task_id})
-    else:
-        print(task_id)
-        note(f"follow it with `raa watch {task_id}`")
+        print_json({"task_id": task_id, "first_submission": first is None, "ignored": differs})
+        return
+    print(task_id)
+    if first:
+        said = f", not with this {' and '.join(differs)}: it was submitted with the goal {short(first.goal)!r}"
+        note(f"{task_id} was there before; this is the first submission's task{said if differs else ''}")
+    note(f"follow it with `raa watch {task_id}`")
+
+
+async def _first_of_its_name(client: Client, wanted: Wanted) -> TaskCreated | None:
+    """Find the task that has this id already; only a person who chose the id can meet one."""
+    if wanted.task_id is None:
+        return None
+    try:
+        known = await client.history(wanted.task_id)
+    except TaskUnknown:
+        return None
+    return next((seen.event for seen in known if isinstance(seen.event, TaskCreated)), None)
+
+
+def differences(first: TaskCreated, second: TaskCreated) -> list[str]:
+    """Name what a second submission asks for that the first did not; it is ignored."""
+    return [
+        name.replace("_", " ")
+        for name in ("goal", "inputs", "success_check", "plan", "constraints")
+        if getattr(first, name) != getattr(second, name)
+    ]
 
 
 async def watch(place: Place, task_id: str, *, as_json: bool) -> int:

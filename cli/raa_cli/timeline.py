@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from raa_cli.output import printable
+from raa_cli.telling import printable
 from raa_client.observed import Observed
 from raa_client.story import check_sentence
 from raa_schemas.action import ActionDecided, ActionProposed

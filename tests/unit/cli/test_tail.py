@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from raa_cli.output import print_json, printable
+from raa_cli.output import print_json
+from raa_cli.telling import printable
 from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.bus.port import Message
 from raa_runtime.folder_lock import FolderLock
