@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+from raa_cli.dlq.lists import causes, filed
+from raa_cli.dlq.scan import Wanted
 from raa_cli.execute import FAILED
 from raa_cli.output import print_json, print_rows
 from raa_cli.session import MODELS_FILE, Place, configured_url, owner
@@ -69,6 +71,8 @@ async def _examine(place: Place) -> AsyncIterator[Finding]:
     if settings.redis_url is not None:
         yield await _cache(settings)
     yield _inequality(settings)
+    if settings.bus == "kafka" or (place.data / "raa.lock").is_file():
+        yield await _dead_letters(place)
     yield _models(place)
 
 
@@ -185,6 +189,24 @@ def _inequality(settings: ServiceSettings) -> Finding:
     horizon, kept = settings.horizon_seconds / 86_400, settings.tombstone_seconds / 86_400
     return Finding(
         "horizon", "ok", f"{horizon:g} days: no longer than topics keep records; what ended is remembered {kept:g} days"
+    )
+
+
+async def _dead_letters(place: Place) -> Finding:
+    try:
+        async with filed(place, Wanted(only_open=True)) as found:
+            waiting = await causes(found)
+    except RaaError as problem:
+        return Finding("dead letters", "note", f"cannot be read: {problem}")
+    if not waiting:
+        return Finding("dead letters", "ok", "none waits for a decision")
+    count = sum(cause.count for cause in waiting)
+    groups = ", ".join(sorted({cause.group for cause in waiting}))
+    return Finding(
+        "dead letters",
+        "note",
+        f"{count} wait for a decision, of {len(waiting)} causes in {groups}",
+        "raa dlq ls --open",
     )
 
 

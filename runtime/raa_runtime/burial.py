@@ -19,8 +19,10 @@ from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import UnitOfWork
 from raa_schemas.envelope import InvalidEventError
 from raa_schemas.errors import error
+from raa_schemas.ids import owned
 from raa_schemas.redrive import RedriveDone, RedriveOutcome
 from raa_schemas.task import TaskStatus
+from raa_schemas.topics import dead_letter_topic
 
 # a dead letter of an aggregate shows so much of its state; the aggregate itself stays in the store
 MOST_STATE_SHOWN_BYTES: Final = 64_000
@@ -155,11 +157,13 @@ class Burial:
         letter = self.aggregate_letter(unit, problem)
         self._put(unit, letter, unit.kind.name, None)
         if self.service == "planner":  # it cannot tell itself by task.stalled any more
+            deployment = self.work.deployment
+            where = owned(deployment, dead_letter_topic(self.service))
             unit.publish(
                 TaskStatus(
                     task_id=unit.task_id,
                     state="stalled",
-                    waiting_for=f"a redrive of {letter.letter_id(self.work.deployment)} from {self.service}.dlq",
+                    waiting_for=f"a redrive of {unit.kind.name} {letter.letter_id(deployment)} from {where}",
                 )
             )
 

@@ -20,6 +20,7 @@ from tests.integration.readme_blocks import Block, missing_lines, sections
 from tests.source_tree import ROOT
 
 README = sections(ROOT / "README.md")
+DEAD_LETTERS = sections(ROOT / "docs" / "dead-letters.md")
 OWN_SERVICE = sections(ROOT / "docs" / "your-own-service.md")
 BLOCK_SECONDS = 120
 READY_SECONDS = 60
@@ -178,6 +179,11 @@ def test_ones_own_model(data_folder: Path, endpoint: str):
 def test_ones_own_kafka_producer(data_folder: Path, kafka: str):
     with reader(data_folder, RAA_KAFKA_BOOTSTRAP=kafka) as somebody:
         somebody.follow(README["Your own Kafka producer"])
+
+
+def test_ones_own_dead_letters(data_folder: Path):
+    with reader(data_folder) as somebody:
+        somebody.follow(DEAD_LETTERS["Trying it"])
 
 
 def test_ones_own_python_program(data_folder: Path):
