@@ -3,9 +3,10 @@
 import re
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.config import ExtraValues
 
 from raa_schemas.ids import TASK_ID_PATTERN
 
@@ -15,17 +16,65 @@ Instant = AwareDatetime
 LabelText = Annotated[str, Field(max_length=1_000)]
 
 
+def _open_schema(schema: dict[str, Any]) -> None:
+    """Say nothing about further properties: that a minor version may add some goes for every part."""
+    schema.pop("additionalProperties", None)
+
+
 class Part(BaseModel):
-    """A piece of an event. Unknown fields are ignored: a minor version only adds."""
+    """A piece of an event. A minor version only adds fields: whoever reads one leaves out those it does not know.
+
+    Inside the state of a service it holds on to them, so that a newer release finds again what it wrote there.
+    """
 
     model_config = ConfigDict(
-        extra="ignore",
+        extra="allow",
+        json_schema_extra=_open_schema,
         frozen=True,
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
         defer_build=True,  # a service pays time and memory for the events it uses, not for all
     )
+
+    @classmethod
+    def model_validate(
+        cls,
+        obj: Any,
+        *,
+        strict: bool | None = None,
+        extra: ExtraValues | None = "ignore",
+        from_attributes: bool | None = None,
+        context: Any | None = None,
+        by_alias: bool | None = None,
+        by_name: bool | None = None,
+    ) -> Self:
+        """Read a part by itself, without the fields this release does not know."""
+        return super().model_validate(
+            obj,
+            strict=strict,
+            extra=extra,
+            from_attributes=from_attributes,
+            context=context,
+            by_alias=by_alias,
+            by_name=by_name,
+        )
+
+    @classmethod
+    def model_validate_json(
+        cls,
+        json_data: str | bytes | bytearray,
+        *,
+        strict: bool | None = None,
+        extra: ExtraValues | None = "ignore",
+        context: Any | None = None,
+        by_alias: bool | None = None,
+        by_name: bool | None = None,
+    ) -> Self:
+        """Read the JSON of a part, without the fields this release does not know."""
+        return super().model_validate_json(
+            json_data, strict=strict, extra=extra, context=context, by_alias=by_alias, by_name=by_name
+        )
 
 
 @cache

@@ -14,8 +14,7 @@ SEEN_KEPT = 64
 class State(BaseModel):
     """The part of an aggregate a service decides on.
 
-    Unknown fields of it, and of the states nested in it, survive load and write. Parts of events kept in a state do
-    not: of them a release keeps what it knows.
+    Unknown fields of it, and of the states and parts of events nested in it, survive load and write.
     """
 
     model_config = ConfigDict(extra="allow", validate_assignment=False)
