@@ -18,6 +18,7 @@ from raa_runtime.bus.kafka_connection import KafkaTuning, translate, within
 from raa_runtime.bus.placement import partition_of
 from raa_runtime.bus.port import Message
 from raa_runtime.errors import DependencyUnavailable, Misconfigured, PublishRefused, TransientError
+from raa_runtime.guard import outcome_of
 from raa_schemas.topics import DEAD_LETTER_EXTRA_BYTES, MAX_MESSAGE_BYTES
 
 _STOP_SECONDS = 4.0
@@ -254,20 +255,19 @@ async def _settle(futures: Iterable["asyncio.Future[Any]"]) -> None:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        await within(_STOP_SECONDS, producer.stop(), "stopping the producer")
-    except (TransientError, kafka_errors.KafkaError):
+    """Say farewell, whatever the client makes of it: with the broker away it fails with KeyError, among others."""
+    ended = await outcome_of(lambda: within(_STOP_SECONDS, producer.stop(), "stopping the producer"))
+    if isinstance(ended, Exception):
         # the messages that still wait are unknown to their callers already; letting go of them ends the flush
         producer._message_accumulator.fail_all(kafka_errors.ProducerClosed())
-        try:
-            await within(1.0, _disconnect(producer), "disconnecting the producer")
-        except TransientError:
-            return
+        await outcome_of(lambda: within(1.0, _disconnect(producer), "disconnecting the producer"))
 
 
 async def _disconnect(producer: AIOKafkaProducer) -> None:
-    await producer._sender.close()
-    await producer.client.close()
+    try:
+        await producer._sender.close()
+    finally:
+        await producer.client.close()
 
 
 def _retrieve(future: "asyncio.Future[Any]") -> None:
