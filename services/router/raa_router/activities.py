@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,27 +15,45 @@ from raa_router.metrics import RouterMetrics
 from raa_router.ports import ModelClient, ModelRefused, Question
 from raa_runtime.activities import ActivityFailed, Call, Run
 from raa_runtime.blobs import BlobStore
-from raa_runtime.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TransientError
+from raa_runtime.errors import DeadlineExceeded, RateLimited, TransientError
 from raa_runtime.telemetry import Logger
 from raa_schemas.canonical import canonical_bytes
 from raa_schemas.errors import ErrorInfo
 
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 5.0
-_DEAD_ROUNDS: Final = 3  # nobody listens: waiting longer only hides a wrong address
+_UNUSABLE_ROUNDS: Final = 3  # each was paid, and the fourth is no better
 Problem = TransientError | ModelRefused
+
+
+class _UnusableError(TransientError):
+    """The model answered, and there is nothing in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long failing models are tried again, in seconds; `refused` where nobody listens at their addresses."""
+
+    failing: float
+    refused: float
+
+    def is_over(self, problems: Sequence[Problem], rounds: int, spent: float) -> bool:
+        """Say whether another round after `spent` seconds is no use: a wrong address, or answers that stay empty."""
+        if _nobody_there(problems):
+            return spent > self.refused
+        return rounds >= _UNUSABLE_ROUNDS and all(isinstance(one, _UnusableError | ModelRefused) for one in problems)
 
 
 class Completion:
     """The activity `complete`. It is keyed: run again after a crash, it sends the same idempotency key."""
 
     def __init__(
-        self, catalogue: Catalogue, clients: Mapping[str, ModelClient], metrics: RouterMetrics, retry_seconds: float
+        self, catalogue: Catalogue, clients: Mapping[str, ModelClient], metrics: RouterMetrics, patience: Patience
     ) -> None:
         self._catalogue = catalogue
         self._clients = clients
         self._metrics = metrics
-        self._retry_seconds = retry_seconds
+        self._patience = patience
 
     async def __call__(self, call: Call) -> Any:
         """Return the answer as JSON; raises ActivityFailed when no model gave one in time."""
@@ -48,12 +66,9 @@ class Completion:
             rounds += 1
             wait = _wait(answer, pause)
             spent = call.clock.monotonic() - begun
-            if (
-                wait is None
-                or wait + 0.1 > call.remaining_seconds()
-                or spent + wait > self._retry_seconds
-                or (rounds >= _DEAD_ROUNDS and _nobody_there(answer))
-            ):
+            if self._patience.is_over(answer, rounds, spent + (wait or 0.0)):
+                raise ActivityFailed(_told(answer, final=True))
+            if wait is None or wait + 0.1 > call.remaining_seconds() or spent + wait > self._patience.failing:
                 raise ActivityFailed(_told(answer))
             await asyncio.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -83,7 +98,7 @@ class Completion:
             return problem
         except UnusableAnswerError as garbage:
             self._metrics.failed(spec, "UnusableAnswer")
-            return DependencyUnavailable(f"{spec.name}: {garbage}")
+            return _UnusableError(f"{spec.name} at {spec.endpoint.base_url}: {garbage}")
         seconds = call.clock.monotonic() - begun
         answer = answer.model_copy(update={"latency_ms": int(seconds * 1000), "fallback": fallback})
         self._metrics.answered(answer, seconds)
@@ -151,15 +166,15 @@ def _wait(problems: list[Problem], pause: float) -> float | None:
     return min(asked) if len(asked) == len(waits) else random.uniform(pause / 2, pause)  # noqa: S311  # jitter
 
 
-def _nobody_there(problems: list[Problem]) -> bool:
+def _nobody_there(problems: Sequence[Problem]) -> bool:
     return all(isinstance(problem, ModelRefused) or isinstance(problem.__cause__, ConnectionError | OSError)
                for problem in problems)  # fmt: skip
 
 
-def _told(problems: list[Problem]) -> ErrorInfo:
-    """Say what every model answered, in the words of the error table."""
+def _told(problems: list[Problem], *, final: bool = False) -> ErrorInfo:
+    """Say what every model answered, in the words of the error table; `final` if asking again is no use."""
     message = "; ".join(dict.fromkeys(str(problem) for problem in problems)) or "no model could be asked"
-    passing = [problem for problem in problems if isinstance(problem, TransientError)]
+    passing = [] if final else [problem for problem in problems if isinstance(problem, TransientError)]
     limited = [problem for problem in passing if isinstance(problem, RateLimited)]
     code = "rate_limited" if limited and len(limited) == len(passing) else "model_unavailable"
     waits = [problem.retry_after for problem in passing if problem.retry_after is not None]

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 from raa_router import api, handlers
-from raa_router.activities import Completion, Keeping
+from raa_router.activities import Completion, Keeping, Patience
 from raa_router.adapters.answer_cache import KeyValueAnswers
 from raa_router.adapters.litellm_model import LitellmModel
 from raa_router.adapters.model_file import read_models
@@ -45,7 +45,7 @@ def build(
         "litellm": LitellmModel(),
     }
     retention = timedelta(seconds=settings.answer_retention_seconds)
-    completion: Run = Completion(catalogue, clients, counts, settings.retry_seconds)
+    completion: Run = Completion(catalogue, clients, counts, Patience(settings.retry_seconds, settings.refused_seconds))
     complete = Keeping(through(completion) if through else completion, platform.blobs, log)
 
     # without Redis the cache would only hold in memory what the store next to it holds

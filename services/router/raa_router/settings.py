@@ -26,6 +26,7 @@ class RouterSettings(ServiceSettings):
     unpriced: Literal["allow", "refuse"] = Field("allow", description="models without a price when a budget is set")
     request_seconds: float = Field(120, gt=0, description="longest request that names no deadline")
     retry_seconds: float = Field(180, ge=0, description="how long failing models are tried again, within the deadline")
+    refused_seconds: float = Field(15, ge=0, description="the same where nobody listens at a model's address")
     answer_retention_seconds: float = Field(7 * 86_400, gt=0, description="how long answers are replayed by key")
 
     @classmethod

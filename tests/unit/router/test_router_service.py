@@ -274,15 +274,26 @@ async def test_a_cold_start_of_a_minute_and_a_half_is_within_a_deadline_of_two()
     assert timeout.sock_read is None
 
 
-async def test_nobody_listening_is_told_soon_and_may_be_tried_again(data_folder: Path) -> None:
+async def test_an_address_where_nobody_listens_is_tried_for_a_while_and_then_told_as_final(data_folder: Path) -> None:
     gone = Endpoint(reply())
     async with gone.serve():
         pass
-    async with router(data_folder, gone) as service:
-        status, answer, headers = await ask(service)
-        assert (status, answer["error"]["code"], answer["error"]["retryable"]) == (503, "model_unavailable", True)
-        assert "nobody listens for m1" in answer["error"]["message"]
-        assert int(headers["retry-after"]) >= 1
+    begun = time.monotonic()
+    async with router(data_folder, gone, refused_seconds=1) as service:
+        status, answer, _ = await ask(service)
+        assert (status, answer["error"]["code"], answer["error"]["retryable"]) == (424, "model_unavailable", False)
+        assert f"nobody listens for m1 at {gone.url}" in answer["error"]["message"]
+        assert "raa model test" in answer["error"]["hint"]
+    assert time.monotonic() - begun < 20
+
+
+async def test_empty_answers_are_asked_for_three_times_and_not_for_as_long_as_there_is_time(data_folder: Path) -> None:
+    empty = reply("")
+    async with Endpoint(empty).serve() as endpoint, router(data_folder, endpoint) as service:
+        status, answer, _ = await ask(service)
+        assert (status, answer["error"]["code"], answer["error"]["retryable"]) == (424, "model_unavailable", False)
+        assert "the endpoint sent an empty answer" in answer["error"]["message"]
+        assert len(endpoint.seen) == 3
 
 
 async def test_a_connection_cut_in_the_middle_is_a_passing_failure(data_folder: Path) -> None:
