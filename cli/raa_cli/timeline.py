@@ -17,6 +17,7 @@ from raa_schemas.approval import ApprovalDecided, ApprovalRequested
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.event import Event
 from raa_schemas.plan import Plan, PlanProposed, PlanReady, PlanRejected, dependencies
+from raa_schemas.redrive import RedriveDone
 from raa_schemas.reflection import ReflectionDone
 from raa_schemas.step import StepDone, StepStarted
 from raa_schemas.task import TaskCreated, TaskDone, TaskStalled, TaskStatus
@@ -146,6 +147,12 @@ def _stalled(event: TaskStalled) -> Line:
     return Line(f"{event.dead_type} became a dead letter in {event.dead_letter_topic}: {event.message}", BAD)
 
 
+def _redriven(event: RedriveDone) -> Line:
+    solved = event.outcome in {"handled", "ignored"}
+    words = f"dead letter {event.letter} of {event.group} was {event.outcome}"
+    return Line(f"{words}{f': {event.reason}' if event.reason else ''}", GOOD if solved else BAD)
+
+
 def _usage(event: UsageRecorded) -> Line:
     cost = "no known price" if event.cost_microusd is None else f"{event.cost_microusd} micro-USD"
     return Line(
@@ -166,7 +173,7 @@ _WORDS: Final[dict[type[Event], Callable[[Any], Line]]] = {
     TaskCreated: _created, TaskStatus: _status, PlanProposed: _proposed, PlanReady: _ready, PlanRejected: _rejected,
     StepStarted: _started, StepDone: _done, ReflectionDone: _reflected, ActionProposed: _asked,
     ActionDecided: _decided, ApprovalRequested: _approval, ApprovalDecided: _answered, CancelRequested: _cancel,
-    TaskStalled: _stalled, UsageRecorded: _usage, TaskDone: _end,
+    TaskStalled: _stalled, RedriveDone: _redriven, UsageRecorded: _usage, TaskDone: _end,
 }  # fmt: skip
 
 

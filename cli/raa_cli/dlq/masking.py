@@ -23,10 +23,14 @@ def is_secret(name: str) -> bool:
 def masked(value: Any) -> Any:
     """Replace the secrets in a JSON value."""
     if isinstance(value, dict):
-        return {name: MASK if is_secret(name) and item is not None else masked(item) for name, item in value.items()}
+        return {name: MASK if is_secret(name) and _may_be(item) else masked(item) for name, item in value.items()}
     if isinstance(value, list):
         return [masked(item) for item in value]
     return masked_text(value) if isinstance(value, str) else value
+
+
+def _may_be(item: Any) -> bool:
+    return item is not None and not isinstance(item, bool | int | float)  # tokens are counted, too
 
 
 def masked_text(text: str) -> str:

@@ -1,0 +1,185 @@
+"""What the commands about dead letters decide before they touch a bus, and how much they hold while they read one."""
+
+import asyncio
+import tracemalloc
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raa_cli.dlq.decide import refusal
+from raa_cli.dlq.how import How, rate_of
+from raa_cli.dlq.lists import causes
+from raa_cli.dlq.masking import masked, readable
+from raa_cli.dlq.picks import Pick, Picks, in_order
+from raa_cli.dlq.scan import Standing, Wanted, letters, standings
+from raa_cli.execute import UsageProblem
+from raa_runtime.bus.port import Message, Record
+from raa_runtime.deadletters import DeadLetter, read_letter
+from raa_runtime.redrive import Decision, order_message
+from raa_schemas.envelope import Envelope
+from raa_schemas.redrive import RedriveDone
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+class Topics:
+    """A bus to read from: records are made when they are asked for."""
+
+    def __init__(self, **made: Any) -> None:
+        self.made = {name.replace("_", "."): make for name, make in made.items()}
+
+    async def read(self, topics: Any, *, from_beginning: bool, follow: bool) -> AsyncIterator[Record]:
+        for name in topics:
+            for record in self.made.get(name, list)():
+                yield record
+
+
+def dead(number: int, value: bytes = b"{}", group: str = "planner", error: str = "a defect") -> DeadLetter:
+    headers = (("ce_tenant", b"default"), ("ce_subject", f"t{number}".encode()))
+    return DeadLetter("record", group, "step.done", number % 6, number, b"k", value, headers, KeyError(error), 3, NOON,
+                      NOON + timedelta(seconds=number), NOON)  # fmt: skip
+
+
+def record_of(message: Message, offset: int = 0) -> Record:
+    return Record(message.topic, 0, offset, NOON, message.key, message.value, message.headers)
+
+
+def pick(number: int = 0, **given: Any) -> Pick:
+    facts: dict[str, Any] = {
+        "number": number, "id": f"l{number}", "group": "planner", "kind": "record", "topic": "step.done",
+        "partition": 0, "offset": number, "tenant": "default", "task": "t1", "answered": None, "standing": None,
+    }  # fmt: skip
+    return Pick(**facts | given)
+
+
+async def read_causes(bus: Any, wanted: Wanted = Wanted()) -> Any:  # noqa: B008  # frozen
+    return await causes(letters(bus, "", wanted, await standings(bus, "")))
+
+
+def test_a_hundred_thousand_letters_are_listed_without_being_held():
+    value = b'{"x": "' + b"y" * 10_000 + b'"}'
+    number = 20_000  # as many bytes as 100,000 letters of 2 KB
+
+    def dlq() -> Any:
+        return (record_of(dead(n, value).message(""), n) for n in range(number))
+
+    tracemalloc.start()
+    rows = asyncio.run(read_causes(Topics(planner_dlq=dlq)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [(row.count, row.states["open"]) for row in rows] == [(number, number)]
+    assert peak < 20_000_000, f"{peak} bytes, of {number * len(value)} that were read"
+
+
+def test_letters_are_counted_by_their_newest_decision_and_each_once():
+    found = [dead(n).letter("") for n in range(4)]
+
+    def orders() -> Any:
+        for action, letter in (("drop", found[0]), ("redrive", found[1]), ("edit", found[2]), ("redrive", found[3])):
+            yield record_of(order_message(letter, Decision(action, "ann", NOON), deployment="", aggregate=None))
+
+    def outcomes() -> Any:
+        event = RedriveDone(task_id="t3", group="planner", letter=found[3].id, outcome="refused")
+        envelope = Envelope("e", "raa/planner", "redrive.done", NOON, "t3", "default", event.schema_name())
+        yield Record("redrive.done", 0, 0, NOON, b"", event.to_json(), tuple(envelope.headers()))
+
+    def dlq() -> Any:
+        yield from (record_of(dead(n).message(""), n) for n in (0, 1, 1, 2, 3, 4))
+        yield Record("planner.dlq", 0, 9, NOON, None, b"\xff", (("dl_kind", b"no kind"),))
+
+    bus = Topics(planner_dlq=dlq, planner_redrive=orders, redrive_done=outcomes)
+    rows = asyncio.run(read_causes(bus))
+    assert [row.error_class for row in rows] == ["KeyError", "corrupt"]
+    assert rows[0].states == {"open": 2, "redriven": 1, "edited": 1, "dropped": 1}
+    only = asyncio.run(read_causes(bus, Wanted(only_open=True, task="t4")))
+    assert [row.count for row in only] == [1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), unique=True, max_size=30))
+def test_letters_of_a_partition_go_back_in_the_order_of_their_offsets_and_others_keep_their_places(
+    died: list[tuple[int, int]],
+):
+    ordered = in_order([pick(n, partition=partition, offset=offset) for n, (partition, offset) in enumerate(died)])
+    assert sorted(one.number for one in ordered) == list(range(len(died)))
+    assert [one.partition for one in ordered] == [partition for partition, _ in died]
+    by_partition = defaultdict(list)
+    for one in ordered:
+        by_partition[one.partition].append(one.offset)
+    assert all(offsets == sorted(offsets) for offsets in by_partition.values())
+
+
+def test_picked_letters_come_back_as_they_were():
+    given_letters = [dead(n, bytes([n, 255, 0])) for n in range(5)]
+
+    def dlq() -> Any:
+        return (record_of(letter.message(""), n) for n, letter in enumerate(given_letters))
+
+    async def fill(picks: Picks) -> None:
+        await picks.fill(letters(Topics(planner_dlq=dlq), "", Wanted(), {}))  # type: ignore[arg-type]
+
+    with Picks() as picks:
+        asyncio.run(fill(picks))
+        assert [picks.letter(one) for one in picks.listed] == [
+            read_letter(record_of(letter.message(""))) for letter in given_letters
+        ]
+
+
+@pytest.mark.parametrize(("text", "rate"), [("10", 10.0), ("10/s", 10.0), ("600/m", 10.0), ("0.5", 0.5)])
+def test_a_rate_is_letters_per_second(text: str, rate: float):
+    assert rate_of(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "ten", "10/q", "inf", "nan"])
+def test_what_is_no_rate_is_refused(text: str):
+    with pytest.raises(UsageProblem, match="--rate"):
+        rate_of(text)
+
+
+ENDED = frozenset({("default", "t1")})
+DECIDED = Standing("redrive", "ann", NOON, outcome="handled")
+
+
+@pytest.mark.parametrize(
+    ("one", "how", "expected"),
+    [
+        (pick(task="t2"), How(), None),
+        (pick(standing=DECIDED, task="t2"), How(), "already redriven"),
+        (pick(standing=DECIDED, task="t2"), How(again=True), None),
+        (pick(task="t1"), How(), "refused"),
+        (pick(task="t1"), How(as_new_task=True), None),
+        (pick(task="t2"), How(as_new_task=True), "refused"),
+        (pick(task="t1", group="memory"), How(), None),
+        (pick(task="t1", kind="outbox", topic="step.ready"), How(), "refused"),
+        (pick(task="t1", kind="outbox", topic="task.done"), How(), None),
+        (pick(task="t3", answered="t3"), How(), "refused"),
+        (pick(task="t3", answered="t3"), How(as_new_task=True), None),
+    ],
+)
+def test_what_is_sent_and_what_is_not(one: Pick, how: How, expected: str | None):
+    told = refusal(one, ENDED, how)
+    assert (told[0] if told else None) == expected
+
+
+def test_secrets_are_masked_and_what_is_about_them_is_not():
+    body = {"api_key": "x", "tokens": 5, "token": "z", "a": [{"Password": "y"}], "t": "Bearer abcdefgh1"}
+    assert masked(body) == {"api_key": "***", "tokens": 5, "token": "***", "a": [{"Password": "***"}], "t": "***"}
+    assert masked("redis://me:pw@host/0") == "redis://***@host/0"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (None, "(no value)"),
+        (b"", "(empty)"),
+        (b'{"a":1}', '{\n  "a": 1\n}'),
+        (b"{broken", "{broken"),
+        (b"\xff\x00", "2 bytes, no text: ff 00"),
+    ],
+)
+def test_a_value_is_shown_as_what_it_is(raw: bytes | None, shown: str):
+    assert readable(raw, most_characters=100) == shown
