@@ -52,6 +52,7 @@ class Call:
     recovering: bool
     clock: Clock
     lease: Callable[[], None] = field(repr=False)
+    owned: "Owned" = field(repr=False, default_factory=lambda: _surely)
 
     @property
     def scope(self) -> TenantScope:
@@ -63,30 +64,50 @@ class Call:
         return max(0.0, (self.deadline - self.clock.now()).total_seconds())
 
     async def before_effect(self) -> None:
-        """Check the lease right before a call that cannot be taken back; raises LeaseLost."""
+        """Check the lease right before a call that cannot be taken back; raises LeaseLost.
+
+        Whoever was silent for too long since the intent asks the store first whether the activity is still its own: the
+        heartbeat that came back after a pause says nothing about what others did meanwhile.
+        """
+        if not await self.owned():
+            raise LeaseLost("this process was silent for too long, and another one took the activity over")
         self.lease()
 
 
 Run = Callable[[Call], Awaitable[Any]]
+Owned = Callable[[], Awaitable[bool]]
+Owns = Callable[[str, str, str, int], Owned]
 Deliver = Callable[[str, Aggregate[Any], Completed], None]
 _UNREPEATABLE: Final = frozenset({"once", "checkable"})
+
+
+async def _surely() -> bool:
+    return True
 
 
 class Activities:
     """Run the activities this process owns; each ends in exactly one `deliver`, unless the process lets go of it.
 
     One is `held` from its launch until `settled` says that its outcome is stored or fenced; launching a held epoch
-    again does nothing, so that whoever finds an intent of this process may launch it without asking.
+    again does nothing, so that whoever finds an intent of this process may launch it without asking. `owns` makes, for
+    kind, aggregate, activity and epoch, the question whether it is still this process's.
     """
 
     def __init__(
-        self, runs: dict[str, Run], clock: Clock, lease: Callable[[], None], log: Logger, deliver: Deliver
+        self,
+        runs: dict[str, Run],
+        clock: Clock,
+        lease: Callable[[], None],
+        log: Logger,
+        deliver: Deliver,
+        owns: Owns = lambda *_: _surely,
     ) -> None:
         self._runs = runs
         self._clock = clock
         self._lease = lease
         self._log = log
         self._deliver = deliver
+        self._owns = owns
         self._tasks: dict[Place, asyncio.Task[None]] = {}
         self._effects: dict[Place, str] = {}
         self._held: dict[Place, int] = {}
@@ -118,6 +139,7 @@ class Activities:
             recovering=activity.epoch > 1,
             clock=self._clock,
             lease=self._lease,
+            owned=self._owns(kind, aggregate.id, activity.id, activity.epoch),
         )
         if activity.stopping:
             self._deliver(kind, aggregate, _completed(call, "cancelled", None, _stopped(call), 0))

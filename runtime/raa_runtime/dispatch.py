@@ -285,6 +285,8 @@ class Dispatcher:
             self.work.log.error("wake_defect", aggregate=at.id, exc_info=claimed)
             return
         aggregate = claimed.aggregate
+        if isinstance(aggregate.unreadable, NewerState):
+            return
         if claimed.ignored is not None or aggregate.quarantined or (aggregate.closed and not aggregate.deferred):
             return
 
@@ -307,8 +309,12 @@ class Dispatcher:
         orphaned = any(
             activity.owner in dead and to_take_over(activity, dead, now) for activity in aggregate.activities.values()
         )
-        if aggregate.tombstone or unit.is_new or isinstance(aggregate.unreadable, NewerState):
+        if aggregate.tombstone or unit.is_new:
             unit.ignore("nothing to wake")
+        elif isinstance(aggregate.unreadable, NewerState):
+            if aggregate.partition is None or not due:
+                unit.ignore("a process of the newer release wakes it")
+            aggregate.partition = None  # so that any newer member finds it due, whatever its partitions
         elif not due and (aggregate.quarantined or not orphaned):
             unit.ignore("not due")
         elif aggregate.quarantined:

@@ -54,6 +54,8 @@ class Liveness:
         self._alive: frozenset[str] = frozenset()
         self.dead: frozenset[str] = frozenset()
         self.namesake: str | None = None
+        self.lapses = 0
+        """how often it was silent for so long that others may have taken over what it was running"""
 
     @property
     def incarnation(self) -> str:
@@ -65,6 +67,8 @@ class Liveness:
         before = self._clock.boottime()
         self._own = replace(self._own, beat=self._own.beat + 1)
         await self._store.beat(self._own)
+        if self._renewed and before - self._renewed > self._trusted_seconds:
+            self.lapses += 1
         self._renewed = before
         rows = [row for row in await self._store.processes() if row.incarnation != self.incarnation]
         self.dead = frozenset(row.incarnation for row in rows if self._is_dead(row))
@@ -88,10 +92,14 @@ class Liveness:
         former = row.instance == self._own.instance and not sighting.moved and not _may_run(row.incarnation)
         return former or now - sighting.at > self._lease_seconds
 
+    @property
+    def _trusted_seconds(self) -> float:
+        return self._lease_seconds * 0.8
+
     def check(self) -> None:
         """Raise LeaseLost when this process may count as dead to others."""
         silent = self._clock.boottime() - self._renewed
-        if silent > self._lease_seconds * 0.8:
+        if silent > self._trusted_seconds:
             raise LeaseLost(f"no heartbeat for {silent:.1f} s; another process may have taken over")
 
     async def forget(self, incarnation: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from raa_runtime.activities import Activities, Run
+from raa_runtime.activities import Activities, Owned, Run
 from raa_runtime.away import Away
 from raa_runtime.backlog import Backlog
 from raa_runtime.burial import Rejection
@@ -141,7 +141,12 @@ class Service:
     ) -> Dispatcher:
         platform, settings = self.platform, self.settings
         self._activities = Activities(
-            {do.name: do.run for do in does}, platform.clock, self._liveness.check, self.log, self._deliver
+            {do.name: do.run for do in does},
+            platform.clock,
+            self._liveness.check,
+            self.log,
+            self._deliver,
+            self._owns,
         )
         work = UnitOfWork(
             self.name,
@@ -307,6 +312,23 @@ class Service:
             for kind, aggregate in await self._poller.to_stop(self._liveness.incarnation):
                 await self._stop_own(kind, aggregate)
             await asyncio.sleep(self.settings.lease_seconds / 5)
+
+    def _owns(self, kind: str, aggregate: str, activity: str, epoch: int) -> Owned:
+        lapses = self._liveness.lapses
+
+        async def still() -> bool:
+            nonlocal lapses
+            seen = self._liveness.lapses
+            if seen == lapses:
+                return True
+            document = await self._db.find(scope_of(aggregate), kind, aggregate)
+            found = decode(self._kinds[kind], document).activities.get(activity) if document else None
+            if found is None or (found.owner, found.epoch) != (self._liveness.incarnation, epoch):
+                return False
+            lapses = seen
+            return True
+
+        return still
 
     async def _stop_own(self, kind: Kind[Any], aggregate: str) -> None:
         """Stop what another process, which decides on this aggregate now, asks this one to stop."""

@@ -3,6 +3,7 @@
 They are strict where the real ones forgive: what comes out of order shows in what they publish.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
@@ -77,6 +78,7 @@ class Family:
     tools: ToolServer
     hiccups: float = 0.0
     troubles: dict[str, float] = field(default_factory=dict)
+    before_run: Callable[[Unit[Any]], None] = lambda _: None
     way: Kind[Any] = field(default_factory=lambda: WAY)
     run: Kind[Any] = field(default_factory=lambda: RUN)
 
@@ -184,6 +186,7 @@ class Family:
             return
         self.hiccup(f"executor {event.id}")
         unit.set_timer("end", unit.now + HOUR)
+        self.before_run(unit)
         for step in event.data.plan.steps:
             unit.state.steps.append(step.id)
             until = unit.now + timedelta(seconds=8)

@@ -31,7 +31,8 @@ async def remote(world: World, service: str, serve: Callable[[Program], Awaitabl
 
     def arrive() -> None:
         if program.process is not None and program.up:
-            loop.create_task(answer(), context=program.process.context.copy())
+            context = program.process.context.copy()
+            context.run(loop.call_soon, lambda: loop.create_task(answer()))
 
     loop.call_later(world.chance.delay(), arrive, context=OUTSIDE)
     try:

@@ -184,9 +184,9 @@ class SimulatedSubscription:
             await asyncio.sleep(min(timeout_seconds, UNANSWERED_SECONDS))
             if self._broker.away:
                 return []
+        await asyncio.sleep(self._broker.chance.delay())
         if records := self._fetch(max_records):
-            await asyncio.sleep(self._broker.chance.delay())
-            return records if self._settled else []
+            return records
         self._arrived.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
