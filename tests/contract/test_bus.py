@@ -1,4 +1,4 @@
-"""What every bus promises, on the embedded one and on a real broker."""
+"""What every bus promises, on the embedded one, the simulated one and a real broker."""
 
 import asyncio
 from collections import defaultdict
@@ -19,6 +19,9 @@ from raa_runtime.bus.kafka_connection import KafkaTuning
 from raa_runtime.bus.placement import partition_of
 from raa_runtime.bus.port import Bus, TopicPartition
 from raa_runtime.errors import DependencyUnavailable, PublishRefused, TransientError
+from raa_runtime.simulated.broker import Broker
+from raa_runtime.simulated.bus import SimulatedBus
+from raa_runtime.simulated.chance import Chance
 from raa_runtime.topics import topic_specs
 from raa_schemas.topics import MAX_MESSAGE_BYTES
 from tests.contract.bus_client import Member, behind, group_of, join, message, settle, take, topic
@@ -28,16 +31,20 @@ pytestmark = pytest.mark.anyio
 FAST = KafkaTuning(heartbeat=0.3)
 
 
-@pytest.fixture(params=["embedded", "kafka"])
+@pytest.fixture(params=["embedded", "simulated", "kafka"])
 async def bus(request: pytest.FixtureRequest, data_folder: Path) -> AsyncIterator[Bus]:
-    made: Bus = (
-        EmbeddedBus(data_folder)
-        if request.param == "embedded"
-        else KafkaBus(request.getfixturevalue("kafka"), tuning=FAST)
-    )
+    made = _make(request, data_folder)
     await made.start()
     yield made
     await made.stop()
+
+
+def _make(request: pytest.FixtureRequest, data_folder: Path) -> Bus:
+    if request.param == "embedded":
+        return EmbeddedBus(data_folder)
+    if request.param == "simulated":
+        return SimulatedBus(Broker(Chance(0)))
+    return KafkaBus(request.getfixturevalue("kafka"), tuning=FAST)
 
 
 @pytest.fixture
@@ -206,6 +213,9 @@ async def emptied(bus: Bus, name: str, kafka: Any) -> None:
     """Let retention take all there is."""
     if isinstance(bus, EmbeddedBus):
         bus._log.prune()
+        return
+    if isinstance(bus, SimulatedBus):
+        bus._broker.expire(name)
         return
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()

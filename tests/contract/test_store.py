@@ -1,4 +1,4 @@
-"""What every document store promises, on SQLite and on a server that speaks MongoDB's protocol."""
+"""What every document store promises, on SQLite, the simulated one and a server that speaks MongoDB's protocol."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
+from raa_runtime.clock import SystemClock
 from raa_runtime.errors import PermanentError
 from raa_runtime.scope import TenantScope
+from raa_runtime.simulated.chance import Chance
+from raa_runtime.simulated.store import SimulatedStore, StoreServer
 from raa_runtime.state.mongo import MongoStore
 from raa_runtime.state.port import DocumentStore, KindSpec, Process, Write
 from raa_runtime.state.sqlite import SqliteStore
@@ -23,16 +26,20 @@ KINDS = [KindSpec("task", ("reflected_at",)), KindSpec("step")]
 ACME, OTHER = TenantScope("acme"), TenantScope("other")  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["sqlite", "mongo"])
+@pytest.fixture(params=["sqlite", "simulated", "mongo"])
 async def store(request: pytest.FixtureRequest, data_folder: Path, deployment: str) -> AsyncIterator[DocumentStore]:
-    made: DocumentStore = (
-        SqliteStore(data_folder / "planner.sqlite")
-        if request.param == "sqlite"
-        else MongoStore(request.getfixturevalue("mongo"), f"{deployment}.planner")
-    )
+    made = _make(request, data_folder, deployment)
     await made.start(KINDS)
     yield made
     await made.close()
+
+
+def _make(request: pytest.FixtureRequest, data_folder: Path, deployment: str) -> DocumentStore:
+    if request.param == "sqlite":
+        return SqliteStore(data_folder / "planner.sqlite")
+    if request.param == "simulated":
+        return SimulatedStore(StoreServer("planner", Chance(0)), SystemClock())
+    return MongoStore(request.getfixturevalue("mongo"), f"{deployment}.planner")
 
 
 def write(aggregate: str, expected: int = 0, kind: str = "task", **fields: Any) -> Write:

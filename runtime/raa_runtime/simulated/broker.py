@@ -113,6 +113,7 @@ class Broker(Server):
         super().__init__("bus", chance)
         self.session_seconds = session_seconds
         self.topics: dict[str, list[list[Record]]] = {}
+        self.starts: dict[TopicPartition, int] = {}
         self.groups: dict[str, Group] = {}
         self.held_back: dict[TopicPartition, float] = {}
         self.observers: list[Appended] = []
@@ -175,7 +176,16 @@ class Broker(Server):
         """Read records of a partition from an offset on, unless it is held back for now."""
         if self.held_back.get(place, 0.0) > asyncio.get_running_loop().time():
             return []
-        return self.topics[place.topic][place.partition][offset : offset + limit]
+        start = max(offset, self.starts.get(place, 0))
+        return self.topics[place.topic][place.partition][start : start + limit]
+
+    def expire(self, topic: str) -> None:
+        """Let retention take all there is of a topic."""
+        self.starts |= self.ends([topic])
+
+    def lag(self, place: TopicPartition, committed: int) -> int:
+        """Count what lies behind an offset and is still there."""
+        return max(0, len(self.topics[place.topic][place.partition]) - max(committed, self.starts.get(place, 0)))
 
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Give the next offset of each partition."""

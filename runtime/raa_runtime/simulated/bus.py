@@ -235,8 +235,8 @@ class SimulatedSubscription:
 
     async def lag(self) -> dict[TopicPartition, int]:
         """Count what lies behind the committed offsets."""
-        ends = await self._wire.ask(lambda: self._broker.ends(self.topics))
-        return {place: ends[place] - self._group.offsets.get(place, 0) for place in self._positions}
+        places, offsets = list(self._positions), self._group.offsets
+        return await self._wire.ask(lambda: {one: self._broker.lag(one, offsets.get(one, 0)) for one in places})
 
     async def close(self) -> None:
         """Leave the group."""

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
+from raa_runtime.clock import Clock
 from raa_runtime.errors import DependencyUnavailable, PermanentError
 from raa_runtime.scope import TenantScope
 from raa_runtime.simulated.chance import Chance
@@ -84,10 +85,10 @@ def _unstorable(write: Write) -> PermanentError:
 class SimulatedStore:
     """One process's connection to its service's store."""
 
-    def __init__(self, server: StoreServer) -> None:
+    def __init__(self, server: StoreServer, clock: Clock | None = None) -> None:
         self._server = server
         self._wire = Wire(server)
-        self._clock = SkewedClock()
+        self._clock = clock or SkewedClock()
 
     async def start(self, kinds: Sequence[KindSpec]) -> None:
         """Open it."""
