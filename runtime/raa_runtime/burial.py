@@ -43,13 +43,13 @@ class Burial:
     async def poison(self, record: Record, problem: InvalidEventError, at: datetime) -> None:
         """Turn a record that is no event into one dead letter, and tell an intake client in words."""
         if not self._is_anothers(record):
-            await self._bury(self._letter(record, problem, 1, at, None), None, [])
+            letter = self._letter(record, problem, 1, at, None)
+            await self._bury(letter, None, self._stalled(letter))
 
     async def redriven(self, order: Order, problem: Exception, at: datetime) -> None:
         """Make a letter of one that died again before it could be read, or that the bus refused again."""
         letter = self._letter(order.letter.record, problem, 1, at, order)
-        stalled = letter.stalled_by_headers(self.work.deployment) if letter.kind == "outbox" else []
-        await self._bury(letter, order, stalled)
+        await self._bury(letter, order, self._stalled(letter))
 
     async def event(
         self, addressed: Addressed, problem: Exception, tries: int, begun: datetime, order: Order | None
@@ -64,6 +64,13 @@ class Burial:
             deployment, subject = self.work.deployment, envelope.subject
             stalled = [letter.stalled(deployment, addressed.tenant, subject, envelope.type, envelope.id)]
         await self._bury(letter, order, stalled)
+
+    def _stalled(self, letter: DeadLetter) -> list[Message]:
+        """Stall the task that the headers of one of our own records name; a client may name any task."""
+        topic = self.intake.find(letter.topic)
+        if topic is None or "client" in topic.writers:
+            return []
+        return letter.stalled_by_headers(self.work.deployment)
 
     async def _bury(self, letter: DeadLetter, order: Order | None, more: list[Message]) -> None:
         record = Record(

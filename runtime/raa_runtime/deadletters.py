@@ -144,12 +144,12 @@ class DeadLetter:
         return Message(name, task_aggregate(tenant, task).encode(), event.to_json(), tuple(envelope.headers()))
 
     def stalled_by_headers(self, deployment: str) -> list[Message]:
-        """Build the same for an event of our own that the bus refused, if a task cannot go on without it."""
-        tenant, task = _text_of(self.headers, "ce_tenant"), _text_of(self.headers, "ce_subject")
-        if self.group not in STALLS_TASKS or not tenant or not task:
+        """Build the same for a record whose headers alone are known, if a task they name cannot go on without it."""
+        letter = self.letter(deployment)
+        if self.group not in STALLS_TASKS or letter.tenant is None or letter.task is None:
             return []
         dead_type = _text_of(self.headers, "ce_type") or self.topic
-        return [self.stalled(deployment, tenant, task, dead_type, _text_of(self.headers, "ce_id"))]
+        return [self.stalled(deployment, letter.tenant, letter.task, dead_type, letter.event_id)]
 
 
 @dataclass(frozen=True, slots=True)

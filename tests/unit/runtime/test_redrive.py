@@ -249,6 +249,18 @@ async def test_a_dropped_letter_is_told_and_a_poison_one_stays_silent(tmp_path: 
         assert len(await floor.records("planner.dlq")) == 2
 
 
+async def test_a_record_of_ours_that_nobody_can_read_stalls_its_task_and_one_of_a_client_stalls_nobodys(tmp_path: Path):
+    floor = Floor(tmp_path)
+    broken = (("x", b"\xff"),)
+    async with floor.running() as service:
+        ours, theirs = rejected("t1"), created("t2")
+        await floor.publish([Message(one.topic, one.key, one.value, one.headers + broken) for one in (ours, theirs)])
+        await letters(floor, 2)
+        await service.caught_up()
+        [stalled] = await floor.records("task.stalled")
+    assert headers(stalled)["ce_subject"] == "t1"
+
+
 async def test_junk_on_the_redrive_topic_is_a_dead_letter_itself(tmp_path: Path):
     floor = Floor(tmp_path)
     async with floor.running() as service:
