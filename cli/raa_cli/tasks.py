@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from raa_cli.execute import FAILED, UsageProblem
+from raa_cli.inputs import doubt, forgotten_among
 from raa_cli.misspelt import misspelt
 from raa_cli.output import note, outcome_json, print_json, print_outcome
 from raa_cli.session import Place, Session, open_session, reading, running, stack_overrides
@@ -121,14 +122,19 @@ async def _with_files(client: Client, wanted: Wanted, draft: TaskCreated) -> Tas
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageProblem(f"two inputs are called {min(twice)!r}; copy one under another name")
     inputs = [await client.attach(draft.task_id or "", path) for path in wanted.inputs]
+    for path in wanted.inputs:
+        if said := doubt(path):
+            note(f"{path}: {said}")
     return draft.model_copy(update={"inputs": inputs})
 
 
-def _files_exist(paths: Sequence[Path]) -> None:
-    """Say so before a stack is started for it."""
-    for path in paths:
+def _files_exist(wanted: Wanted) -> None:
+    """Say so before a stack is started for it, and which file the goal names that was not attached."""
+    for path in wanted.inputs:
         if not path.exists():
             raise UsageProblem(f"--input: there is no file {path}; check the path")
+    for name in forgotten_among(wanted.goal, wanted.inputs):
+        note(f"the goal names {name}, which is not attached; a task sees only its inputs: add --input {name}")
 
 
 async def run(
@@ -144,7 +150,7 @@ async def run(
     """Run one task to its end, in what runs on the data folder or in a stack of its own."""
     configure_logging(log_level)
     draft = wanted.draft()
-    _files_exist(wanted.inputs)
+    _files_exist(wanted)
     place.prepare()
     overrides = stack_overrides(place.data, tools=tools, model=model)
     async with open_session(place, **overrides) as session:
@@ -216,7 +222,7 @@ async def _show_outcome(
 async def submit(place: Place, wanted: Wanted, *, as_json: bool) -> None:
     """Hand a task to what runs, and say its id."""
     draft = wanted.draft()
-    _files_exist(wanted.inputs)
+    _files_exist(wanted)
     async with running(place) as client:
         first = await _first_of_its_name(client, wanted)
         task = await _with_files(client, wanted, draft)

@@ -28,6 +28,7 @@ _MAX_CONTROL_SHARE = 0.01
 _PREVIEW_LINES = 5
 _PREVIEW_WIDTH = 200
 _AGREEING_SHARE = 0.8
+_NEARLY_SHARE = 0.5
 _SCORED_LINES = 200
 _CELL_WIDTH = 64
 _CELL_WORDS = 4
@@ -41,7 +42,8 @@ class Dialect:
 
     `positions` gives for each of `columns` its place in a record of `width` fields; unnamed fields that hold nothing
     (`a;b;;`) are no columns. `delimiter` is empty for one column and for JSON. `skip_lines` precede the header.
-    `ascii_only` means that the encoding is a default: later bytes may still decide otherwise.
+    `ascii_only` means that the encoding is a default: later bytes may still decide otherwise. `repeated` are names that
+    several columns have; `problem` says why something that is nearly a table is none, with the line.
     """
 
     delimiter: str
@@ -54,6 +56,8 @@ class Dialect:
     header: bool = True
     skip_lines: int = 0
     ascii_only: bool = False
+    repeated: tuple[str, ...] = ()
+    problem: str = ""
 
     @property
     def is_table(self) -> bool:
@@ -170,7 +174,40 @@ def _sniff_json(text: str, encoding: str, lines: Sequence[str], *, ascii_only: b
         records = []
     columns = tuple(dict.fromkeys(key for record in records for key in record))
     places = tuple(range(len(columns)))
-    return Dialect("", encoding, columns, form, _preview(lines), places, len(columns), ascii_only=ascii_only)
+    problem = "" if columns or start[0] == "[" else _broken_line(lines)
+    return Dialect(
+        "", encoding, columns, form, _preview(lines), places, len(columns), ascii_only=ascii_only, problem=problem
+    )
+
+
+def _broken_line(lines: Sequence[str]) -> str:
+    """Name the first line that is no JSON, where several lines begin as objects of their own."""
+    if sum(line.lstrip().startswith("{") for line in lines) < 2:
+        return ""
+    found = _first_broken(lines)
+    return f"line {found[0]} is {found[1]}" if found else ""
+
+
+def _first_broken(lines: Iterable[str | bytes]) -> tuple[int, str] | None:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                json.loads(line)
+            except json.JSONDecodeError as broken:
+                return number, f"no JSON: {broken.msg} at its character {broken.pos + 1}"
+            except (RecursionError, UnicodeDecodeError):
+                return number, "nested too deeply, or not UTF-8"
+    return None
+
+
+def broken_json_line(path: Path) -> tuple[int, str] | None:
+    """Find the first line of a file of one object per line that is no JSON: its number and why; None if all are.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return _first_broken(file)
 
 
 def _is_one_line(text: str) -> bool:
@@ -214,7 +251,8 @@ def _sniff_delimited(lines: Sequence[str], delimiter: str | None, encoding: str,
     delimiter = delimiter if delimiter is not None else _delimiter_of(body)
     records = _records(body, delimiter)
     if not records or (not given and not delimiter and not _is_one_column(body)):
-        return Dialect("", encoding, (), "text", _preview(lines), ascii_only=ascii_only)
+        problem = _disagreement(body, delimiter, skip)
+        return Dialect("", encoding, (), "text", _preview(lines), ascii_only=ascii_only, problem=problem)
     header = not all(_NUMBER.fullmatch(cell.strip()) for cell in records[0] if cell.strip())
     named = _name_columns(records, header=header)
     return Dialect(
@@ -228,7 +266,32 @@ def _sniff_delimited(lines: Sequence[str], delimiter: str | None, encoding: str,
         header,
         skip,
         ascii_only,
+        _repeated(records[0]) if header else (),
     )
+
+
+def _repeated(heads: Sequence[str]) -> tuple[str, ...]:
+    names = [head.strip() for head in heads if head.strip()]
+    return tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
+
+
+def _disagreement(lines: Sequence[str], delimiter: str, skipped: int) -> str:
+    """Name the first line whose number of fields is not the first line's, by the delimiter that stands there most."""
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = delimiter or max(_DELIMITERS, key=first.count)
+    if delimiter not in first or _agreement(lines[:_SCORED_LINES], delimiter) < _NEARLY_SHARE:
+        return ""
+    reader = csv.reader(_with_ends(lines), delimiter=delimiter)
+    width = 0
+    try:
+        for record in reader:
+            width = width or len(record)
+            if record and len(record) != width:
+                line = reader.line_num + skipped
+                return f"line {line} has {len(record)} field{'s'[: len(record) != 1]} where the first has {width}"
+    except csv.Error as broken:
+        return f"line {reader.line_num + skipped} cannot be read ({broken})"
+    return ""
 
 
 def _records(lines: Sequence[str], delimiter: str) -> list[list[str]]:

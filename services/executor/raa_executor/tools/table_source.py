@@ -21,7 +21,7 @@ from raa_executor.tools.errors import ToolError
 from raa_executor.tools.table_cells import cells, raw_rows
 from raa_executor.tools.table_read import ReadOptions, Table
 from raa_executor.tools.workspace import Workspace
-from raa_runtime.tabular import Dialect, normalise_column, read_head, sniff
+from raa_runtime.tabular import Dialect, broken_json_line, normalise_column, read_head, sniff
 
 TABLE_SECONDS = 300.0
 
@@ -129,11 +129,13 @@ def open_table(workspace: Workspace, table: Table, wanted: Sequence[str] | None)
     """Open the `wanted` columns of a table (all, if None) and read it once from the first to the last row.
 
     Raises:
-        ToolError: `file_not_found`, `empty_file`, `not_a_table`, `unknown_column`, `bad_arguments`.
+        ToolError: `file_not_found`, `empty_file`, `not_a_table`, `unknown_column`, `ambiguous_column`, `bad_arguments`.
     """
     path = workspace.path_of(table.file)
     dialect = _dialect_of(path, table)
     names = dialect.columns if wanted is None else [find_column(name, dialect.columns) for name in wanted]
+    if wanted is not None:
+        _refuse_repeated(names, dialect, table.file)
     names = list(dict.fromkeys(names)) or list(dialect.columns[:1])  # count(*) alone wants no column
     with ExitStack() as stack:
         try:
@@ -149,12 +151,27 @@ def open_table(workspace: Workspace, table: Table, wanted: Sequence[str] | None)
         yield source
 
 
+def _refuse_repeated(names: Sequence[str], dialect: Dialect, file: str) -> None:
+    """Refuse a name that several columns have: taking the first of them would be a guess."""
+    if repeated := [name for name in names if name in dialect.repeated]:
+        name = repeated[0]
+        others = [known for known in dialect.columns if re.fullmatch(re.escape(name) + r"_[0-9]+", known)]
+        message = (
+            f"'{file}' has several columns called '{name}'; give each a name of its own in the file"
+            f"{f', or name another of them, called {chr(39)}{others[0]}{chr(39)} here' if others else ''}"
+        )
+        raise ToolError("ambiguous_column", message, {"column": name, "file": file, "others": others})
+
+
 class _Unreadable(Exception):
     """DuckDB met something that does not fit the dialect."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        found = _FIRST_LINE.search(reason)
+        self.line = line or (int(found[1]) if found else None)
+        self._json = line is not None
 
     def remedy(self, dialect: Dialect, table: Table) -> str:
         """Return the encoding in which a rewritten copy may be readable, or raise the final error."""
@@ -165,15 +182,15 @@ class _Unreadable(Exception):
         raise self.final(table) from self
 
     def final(self, table: Table) -> ToolError:
-        where = _FIRST_LINE.search(self.reason)
-        at = f" at line {where[1]}" if where else ""
+        at = f" at line {self.line}" if self.line else ""
+        details = {"file": table.file, "line": self.line}
         if "unicode" in self.reason.lower():
             message = f"'{table.file}' is not written in the encoding found{at}; set read.encoding, such as 'latin-1'"
-            return ToolError("not_a_table", message, {"file": table.file, "line": where and int(where[1])})
+            return ToolError("not_a_table", message, details)
         said = self.reason.partition("Possible")[0].strip().splitlines()
         reason = next((line for line in reversed(said) if line.strip()), "it does not parse")[:200]
-        message = f"'{table.file}' cannot be read as a table{at}: {reason}; check this line, or set read.delimiter"
-        return ToolError("not_a_table", message, {"file": table.file, "line": where and int(where[1])})
+        remedy = "mend this line" if self._json else "check this line, or set read.delimiter"
+        return ToolError("not_a_table", f"'{table.file}' cannot be read as a table{at}: {reason}; {remedy}", details)
 
 
 def _dialect_of(path: Path, table: Table) -> Dialect:
@@ -198,6 +215,8 @@ def _dialect_of(path: Path, table: Table) -> Dialect:
 def _why_no_table(dialect: Dialect, file: str) -> str:
     if dialect.format == "binary":
         return f"'{file}' holds binary data; attach it as delimited text or JSON"
+    if dialect.problem:
+        return f"'{file}' is nearly a table, but {dialect.problem}; mend that line, or set read.delimiter"
     if dialect.format == "text":
         return f"'{file}' reads as text without columns; use file.read, or set read.delimiter"
     return f"'{file}' is JSON but no list of objects; attach an array of objects or one object per line"
@@ -227,7 +246,8 @@ def _open(path: Path, dialect: Dialect, names: Sequence[str], read: ReadOptions)
         try:
             source = _read_once(sandbox, path, dialect, names, read)
         except duckdb.Error as error:
-            raise _Unreadable(str(error)) from error
+            broken = broken_json_line(path) if dialect.format == "jsonl" else None
+            raise (_Unreadable(broken[1], broken[0]) if broken else _Unreadable(str(error))) from error
         yield source
 
 
