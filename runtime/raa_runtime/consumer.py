@@ -79,7 +79,9 @@ class Consumer:
         """Fetch until `stop_taking`."""
         while self._taking:
             try:
-                records = await self.subscription.poll(_POLL_RECORDS, _POLL_SECONDS)
+                # with no room everything is paused, and the poll only keeps the membership
+                room = max(1, self._max_in_flight - self.in_flight)
+                records = await self.subscription.poll(min(_POLL_RECORDS, room), _POLL_SECONDS)
             except UndecodableBatch as broken:
                 await self._step_over(broken)
                 continue

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -28,14 +29,16 @@ GARBAGE = b"no event"
 class Alone:
     """One service in a process of its own; the servers it needs are started and stopped by the test."""
 
-    def __init__(self, folder: Path, service: str, **variables: str) -> None:
+    def __init__(self, folder: Path, service: str, program: Path | None = None, **variables: str) -> None:
         self.port, self.name = free_port(), service
         given = {f"RAA_{name.upper()}": value for name, value in variables.items()}
         given |= {"RAA_BUS": "kafka", "RAA_DATA": str(folder / service), "RAA_INSTANCE": "only",
                   "RAA_KAFKA_HEARTBEAT_SECONDS": "0.3", "RAA_KAFKA_SESSION_SECONDS": "3"}  # fmt: skip
         self.settings = ServiceSettings.from_env(given)
         self.house = House(folder, self.settings)
-        self.house.define(service, [sys.executable, "-m", f"raa_{service}"], given, self.port)
+        self.house.define(
+            service, [sys.executable, *([str(program)] if program else ["-m", f"raa_{service}"])], given, self.port
+        )
         self.house.launch(service)
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = self.house.processes[service].process
@@ -172,3 +175,43 @@ def test_wrong_settings_end_the_start_at_once_also_while_something_is_away(kafka
     )
     assert alone.process.wait(20) == 2
     assert "RAA_MONGO_URL" in alone.house.logs()
+
+
+def test_a_service_that_settles_nothing_while_its_lag_grows_ends_with_70(
+    kafka: str, data_folder: Path, deployment: str
+):
+    stuck = Alone(data_folder, "memory", program=Path(__file__).with_name("stuck_service.py"),
+                  kafka_bootstrap=kafka, deployment=deployment, drain_seconds="1")  # fmt: skip
+    wait_until(stuck.is_ready, seconds=30)
+    asyncio.run(_publish_until(stuck, ended=lambda: stuck.process.poll() is not None))
+    assert stuck.process.wait(20) == 70, stuck.house.logs()
+    assert "stuck" in stuck.house.logs()
+
+
+async def _publish_until(alone: Alone, ended: Callable[[], bool]) -> None:
+    bus = KafkaBus.from_settings(alone.settings)
+    await bus.start()
+    topic = owned(alone.settings.deployment, "reflection.done")
+    try:
+        async with asyncio.timeout(40):
+            while not ended():
+                await bus.publish([Message(topic, b"default/t1", GARBAGE, ())])
+                await asyncio.sleep(0.1)
+    finally:
+        await bus.stop()
+
+
+def test_a_stop_with_kafka_gone_and_work_in_the_lanes_stays_within_the_grace(
+    kafka: str, data_folder: Path, deployment: str, switched: Callable[..., Switched]
+):
+    broker = switched(start_kafka)
+    broker.on()
+    alone = Alone(data_folder, "memory", kafka_bootstrap=f"127.0.0.1:{broker.port}", deployment=deployment,
+                  drain_seconds="2")  # fmt: skip
+    wait_until(alone.is_ready, seconds=30)
+    assert alone.reads_what_is_published() == 1
+    broker.off()
+    wait_until(lambda: alone.is_alive_and_lacks("bus"))
+    begun = time.monotonic()
+    end(alone)
+    assert time.monotonic() - begun < 2 + 15
