@@ -24,6 +24,11 @@ FORMAT: Final = 1
 JOB, RECORDS, RESULTS = "job.json", "records.jsonl", "results.json"
 _PACKAGES: Final = ("schemas", "runtime", "client", "cli")
 _TOLD_CHARACTERS: Final = 600
+# Root of the container, because the folder of the job is readable to nobody but us; it may do nothing else with that.
+_CONFINED: Final = (
+    *("--rm", "--read-only", "--tmpfs", "/tmp", "--user", "0:0", "--cap-drop", "all", "--cap-add", "dac_override"),  # noqa: S108  # the container's own
+    *("--security-opt", "no-new-privileges", "--env", "TMPDIR=/tmp", "--entrypoint", "python"),
+)
 
 
 class Release(NamedTuple):
@@ -47,19 +52,20 @@ def find_release(version: str) -> Release:
             f"--version {version} is no folder, and to run an image this machine needs podman or docker; "
             "name a virtual environment or a source tree instead"
         )
-    return Release([engine, "run", "--rm", "--entrypoint", "python"], dict(os.environ), mounts=True)
+    return Release([engine, "run", *_CONFINED], dict(os.environ), mounts=True)
 
 
 def _in_folder(folder: Path) -> Release:
-    for python in (folder / "bin" / "python", folder / ".venv" / "bin" / "python"):
-        if python.exists() and (folder / "bin").is_dir():
-            return Release([str(python)], dict(os.environ))
+    """Take an environment by its own Python; sources by that of their `.venv` if they have one, else by ours."""
+    if (folder / "bin" / "python").exists():
+        return Release([str(folder / "bin" / "python")], dict(os.environ))
     if not (folder / "cli" / "raa_cli").is_dir():
         raise UsageProblem(f"--version {folder} holds neither bin/python nor the sources of raa (cli/raa_cli)")
     services = sorted(path for path in (folder / "services").iterdir() if path.is_dir())
     sources = [*(folder / name for name in _PACKAGES), *services]
     path = os.pathsep.join([*map(str, sources), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return Release([sys.executable], dict(os.environ) | {"PYTHONPATH": path})
+    own = folder / ".venv" / "bin" / "python"
+    return Release([str(own) if own.exists() else sys.executable], dict(os.environ) | {"PYTHONPATH": path})
 
 
 async def play_elsewhere(
@@ -76,7 +82,7 @@ async def play_elsewhere(
     with tempfile.TemporaryDirectory(prefix="raa-job-") as name:
         folder = Path(name)
         _write_job(folder, cases, change, original, {"tools": tools, "models": models})
-        command = _command(release, change.value, folder, original.blobs_url)
+        command = _command(release, change, folder, original.blobs_url, tools)
         _tell(await _run(command, release.environment), folder, change.value)
         played = _results(folder, cases)
     for one in played:
@@ -107,15 +113,20 @@ def _plain(value: Any) -> Any:
     return str(value.absolute()) if isinstance(value, Path) else value
 
 
-def _command(release: Release, version: str, folder: Path, blobs_url: str) -> list[str]:
+def _command(release: Release, change: Change, folder: Path, blobs_url: str, tools: Sequence[Path] = ()) -> list[str]:
+    """Write the command; a container sees the job, the blobs, and a network only if there is something to reach."""
     if not release.mounts:
         return [*release.command, "-m", "raa_cli", "replay-case", str(folder)]
     mounts = ["-v", f"{folder}:{folder}"]
+    for tool in tools:
+        mounts += ["-v", f"{tool.absolute()}:{tool.absolute()}:ro"]
     parts = urlsplit(blobs_url)
     if parts.scheme == "file":
         path = unquote(parts.path)
         mounts += ["-v", f"{path}:{path}:ro"]
-    return [*release.command, *mounts, version, "-m", "raa_cli", "replay-case", str(folder)]
+    if parts.scheme == "file" and "model" not in change.allow:
+        mounts += ["--network", "none"]
+    return [*release.command, *mounts, change.value, "-m", "raa_cli", "replay-case", str(folder)]
 
 
 async def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:

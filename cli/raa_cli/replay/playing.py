@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,8 @@ from raa_schemas.topics import TOPICS, topic_of
 QUIET_SECONDS: Final = 0.3
 """Silence after which recorded time goes on to the next recorded event."""
 
+MOST_SANDBOXES: Final = 4
+TASKS_PER_SANDBOX: Final = 25
 PATIENCE_SECONDS: Final = 30.0
 LATE_SECONDS: Final = 1.0
 _A_MOMENT: Final = timedelta(milliseconds=1)
@@ -88,21 +91,40 @@ async def play(
     models: Path | None = None,
     told: Progress | None = None,
 ) -> list[Played]:
-    """Play all cases in one sandbox per model they were planned with; gives them in their order.
+    """Play all cases, each sandbox those that were planned with one model; gives them in their order.
 
+    Many cases are dealt to several sandboxes, each with a clock of its own, because a task mostly waits for the disk.
     `tools` are files with tools of one's own, `models` is a file of models, as the stack has them that is replayed.
     """
     played: dict[int, Played] = {}
-    for number, asked in enumerate(dict.fromkeys(case.asked for case in cases)):
+
+    async def in_sandbox(number: int, asked: str, places: Sequence[int]) -> None:
         own = change.settings(asked)
         settings = own | with_model(own["model"], models) | ({"tools": list(tools)} if tools else {})
         async with _open(folder / f"{number}", blobs, settings) as (sandbox, observer):
-            for place, case in enumerate(cases):
-                if case.asked == asked:
-                    played[place] = await Performance(sandbox, observer, case, change).run()
-                    if told:
-                        told(case.recording.task_id)
+            for place in places:
+                played[place] = await Performance(sandbox, observer, cases[place], change).run()
+                if told:
+                    told(cases[place].recording.task_id)
+
+    dealt = [asyncio.create_task(in_sandbox(number, *hand)) for number, hand in enumerate(_deal(cases))]
+    try:
+        await asyncio.gather(*dealt)
+    finally:
+        for sandbox in dealt:
+            sandbox.cancel()
+        await asyncio.gather(*dealt, return_exceptions=True)
     return [played[place] for place in range(len(cases))]
+
+
+def _deal(cases: Sequence[Evidence]) -> list[tuple[str, list[int]]]:
+    """Deal cases to sandboxes by the model they asked for, at most 4 sandboxes for one."""
+    hands: list[tuple[str, list[int]]] = []
+    for asked in dict.fromkeys(case.asked for case in cases):
+        places = [place for place, case in enumerate(cases) if case.asked == asked]
+        count = min(MOST_SANDBOXES, math.ceil(len(places) / TASKS_PER_SANDBOX))
+        hands += [(asked, places[first::count]) for first in range(count)]
+    return hands
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ def test_a_source_tree_is_run_by_this_python_before_what_is_installed():
     release = find_release(str(ROOT))
     path = release.environment["PYTHONPATH"].split(os.pathsep)
     assert {ROOT / "cli", ROOT / "services" / "planner"} <= set(map(Path, path))
-    assert release.command == [sys.executable] or release.command == [str(ROOT / ".venv" / "bin" / "python")]
+    assert release.command in ([sys.executable], [str(ROOT / ".venv" / "bin" / "python")])
 
 
 def test_a_virtual_environment_is_run_by_its_own_python(tmp_path: Path):
@@ -41,9 +41,15 @@ def test_an_image_sees_the_job_and_the_blobs_which_it_cannot_change(tmp_path: Pa
     engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path))
     release = find_release("example/raa:0.1.0")
-    written = " ".join(command(release, "example/raa:0.1.0", Path("/job"), "file:/data/blobs"))
-    assert f"{engine} run --rm --entrypoint python -v /job:/job -v /data/blobs:/data/blobs:ro" in written
+    alone = Change("version", "example/raa:0.1.0")
+    written = " ".join(command(release, alone, Path("/job"), "file:/data/blobs", [Path("/own/tools.py")]))
+    assert written.startswith(f"{engine} run --rm --read-only")
+    mounts = "-v /job:/job -v /own/tools.py:/own/tools.py:ro -v /data/blobs:/data/blobs:ro"
+    assert f"{mounts} --network none" in written
     assert written.endswith("example/raa:0.1.0 -m raa_cli replay-case /job")
+    asking = Change("version", "example/raa:0.1.0", frozenset({"model"}))
+    assert "--network" not in command(release, asking, Path("/job"), "file:/data/blobs")
+    assert "--network" not in command(release, alone, Path("/job"), "s3://bucket/blobs")
 
 
 def test_a_release_without_replay_is_named_as_what_it_is(tmp_path: Path):
