@@ -9,9 +9,10 @@ from tests.faults.load import mixed
 from tests.faults.report import LONG, Row
 from tests.faults.trial import Trial, meanwhile, p95, separate, together
 
-TASKS = 500 if LONG else 40
+TASKS = 500 if LONG else 30
 PER_SECOND = 5
 CALL_SECONDS = 0.5  # so that kills meet some of them under way
+EVERY = (0.5, 5.0) if LONG else (0.5, 2.5)  # seconds between kills
 SEED = 1
 
 
@@ -21,7 +22,7 @@ async def under_kills(trial: Trial, where: str, names: list[str], every: tuple[f
     killing = asyncio.create_task(trial.kill_at_random(random.Random(SEED), names, every))
     async with meanwhile(killing):
         await load.trickle(mixed(TASKS, "k", seconds=CALL_SECONDS), PER_SECOND)
-        await load.until_ended(seconds=TASKS * 2 + 40)
+        await load.until_ended(seconds=TASKS * 3 + 60)
     await asyncio.to_thread(trial.house.wait)
     return await judged(trial, where, f"{len(trial.kills)} kill -9")
 
@@ -46,14 +47,14 @@ def check(row: Row) -> None:
 def test_every_task_ends_once_while_the_whole_stack_is_killed_again_and_again(place: Path, report: list[Row]) -> None:
     with together(place, lease_seconds="2") as trial:
         trial.house.start()
-        row = asyncio.run(under_kills(trial, "embedded+sqlite", ["raa"], (2.0, 5.0)))
+        row = asyncio.run(under_kills(trial, "embedded+sqlite", ["raa"], EVERY))
     report.append(row)
     check(row)
 
 
 def test_every_task_ends_once_while_services_on_servers_are_killed(on_servers: Trial, report: list[Row]) -> None:
     names = list(on_servers.house.processes)
-    row = asyncio.run(under_kills(on_servers, "kafka+mongo+redis", names, (0.5, 5.0) if LONG else (1.0, 3.0)))
+    row = asyncio.run(under_kills(on_servers, "kafka+mongo+redis", names, EVERY))
     report.append(row)
     check(row)
 
@@ -62,6 +63,6 @@ def test_every_task_ends_once_while_services_on_files_are_killed(place: Path, ka
     with separate(place, deployment=f"f{uuid4().hex[:8]}", kafka=kafka) as trial:
         trial.house.start()
         names = list(trial.house.processes)
-        row = asyncio.run(under_kills(trial, "kafka+sqlite", names, (0.5, 5.0) if LONG else (1.0, 3.0)))
+        row = asyncio.run(under_kills(trial, "kafka+sqlite", names, EVERY))
     report.append(row)
     check(row)

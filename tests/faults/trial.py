@@ -24,6 +24,7 @@ from tests.faults.load import EXTERNAL, Load, read_ledger
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 _SETTLE_SECONDS: Final = 15.0
+_COMES_UP: Final = 0.75
 _UNREPEATABLE: Final = frozenset({"once", "checkable"})
 
 
@@ -67,7 +68,11 @@ class Trial:
         self.kills += [Kill(now, name) for name in names]
 
     async def kill_at_random(self, chance: random.Random, names: Sequence[str], every: tuple[float, float]) -> None:
-        """End a random process every few seconds and start it again, until cancelled; all run when it returns."""
+        """End a random process every few seconds and start it again, until cancelled; all run when it returns.
+
+        One time in four the next one dies while this one may still be starting; else it gets that far, so that also a
+        slow machine makes progress.
+        """
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 await asyncio.sleep(chance.uniform(*every))
@@ -75,6 +80,8 @@ class Trial:
                 await self.kill(name)
                 await asyncio.sleep(chance.uniform(0, 0.3))
                 self.house.launch(name)
+                if chance.random() < _COMES_UP:
+                    await asyncio.to_thread(self.house.wait, name)
         down = [name for name in names if self.house.processes[name].process.poll() is not None]
         self.house.launch(*down) if down else None
 
