@@ -61,10 +61,10 @@ class Trial:
         names = [name for name in self.house.processes if name != "raa"]
         return [self.house.folder / name for name in names] or [self.house.settings.data]
 
-    async def kill(self, *names: str) -> None:
+    def kill(self, *names: str) -> None:
         """End processes as a power cut would, and note when."""
         now = time.time()
-        await asyncio.to_thread(self.house.kill, *names)
+        self.house.kill(*names)
         self.kills += [Kill(now, name) for name in names]
 
     async def kill_at_random(self, chance: random.Random, names: Sequence[str], every: tuple[float, float]) -> None:
@@ -77,7 +77,7 @@ class Trial:
             while True:
                 await asyncio.sleep(chance.uniform(*every))
                 name = chance.choice(names)
-                await self.kill(name)
+                self.kill(name)
                 await asyncio.sleep(chance.uniform(0, 0.3))
                 self.house.launch(name)
                 if chance.random() < _COMES_UP:
