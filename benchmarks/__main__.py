@@ -10,6 +10,8 @@ Figures are only worth something on a machine that does nothing else.
 """
 
 import argparse
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +19,9 @@ from importlib import import_module
 
 from benchmarks.measure import run_alone
 from benchmarks.options import Options, say
+from benchmarks.processes import RunFailed
 from benchmarks.tables import rewrite
+from tests.backends.process import BackendFailed, BackendMissing
 
 
 def _load(module: str, options: Options) -> None:
@@ -54,13 +58,25 @@ def main() -> None:
     if unknown := set(names) - {*ALL, "tables"}:
         parser.error(f"there is no benchmark {min(unknown)!r}; there are {', '.join(ALL)} and tables")
     options = Options(asked.rounds or (2 if asked.quick else 5), asked.peers, asked.quick)
-    for name in names or ALL:
-        if name != "tables":
-            began = time.monotonic()
-            say(f"{name} ...")
-            ALL[name](options)
-            say(f"{name} took {time.monotonic() - began:.0f} s")
+    failed = [name for name in names or ALL if name != "tables" and not run(name, options)]
     rewrite()
+    if failed:
+        sys.exit(f"failed: {' '.join(failed)}")
+
+
+def run(name: str, options: Options) -> bool:
+    """Run one; a failure is told and leaves its last result in place, and the others go on."""
+    began = time.monotonic()
+    say(f"{name} ...")
+    try:
+        ALL[name](options)
+    except BackendMissing as problem:
+        say(f"{name} is left out: {problem}")
+    except (BackendFailed, RunFailed, TimeoutError, ValueError, subprocess.CalledProcessError) as problem:
+        say(f"{name} FAILED: {problem}")
+        return False
+    say(f"{name} took {time.monotonic() - began:.0f} s")
+    return True
 
 
 if __name__ == "__main__":

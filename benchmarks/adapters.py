@@ -68,7 +68,7 @@ ADAPTERS = (
     _own("embedded", "embedded bus, SQLite", "state and log in SQLite, synchronous=FULL", 4_000),
     _own("kafka-stateless", "Kafka, no state", "acks=all, committed after the work; no state", 6_000, "kafka"),
     _own("kafka-sqlite", "Kafka, SQLite", "acks=all; state in SQLite, synchronous=FULL", 4_000, "kafka"),
-    _own("kafka-mongo", "Kafka, MongoDB protocol", "acks=all; state w=majority, j=true", 1_500, "kafka", "mongo"),
+    _own("kafka-mongo", "Kafka, MongoDB protocol", "acks=all; state w=majority, j=true", 800, "kafka", "mongo"),
     _peer(
         "aiokafka_batches",
         "bare aiokafka, batches",
