@@ -16,6 +16,7 @@ from raa_cli.session import MODELS_FILE, Place, configured_url, owner
 from raa_cli.stack import PARTS
 from raa_cli.web import ask
 from raa_client.connect import open_bus
+from raa_runtime.durability import weaknesses
 from raa_runtime.errors import RaaError
 from raa_runtime.platform import open_store
 from raa_runtime.remembrance import contradictions, too_short_for_blobs
@@ -135,6 +136,8 @@ async def _kafka(place: Place, settings: ServiceSettings) -> AsyncIterator[Findi
             if lacking
             else Finding("topics", "ok", f"all {len(TOPICS)} are there")
         )
+        for weakness in await weaknesses(bus, topics=[spec.name for spec in topic_specs(settings)]):
+            yield Finding("durability", "note", weakness)
     finally:
         await bus.stop()
     if await owner(place.data):

@@ -13,6 +13,7 @@ from raa_runtime.backlog import Backlog
 from raa_runtime.burial import Rejection
 from raa_runtime.consumer import Consumer
 from raa_runtime.dispatch import Dispatcher, On
+from raa_runtime.durability import weaknesses
 from raa_runtime.errors import DependencyUnavailable, TransientError
 from raa_runtime.guard import outcome_of
 from raa_runtime.http import HttpServer, Ping, listen
@@ -256,6 +257,17 @@ class Service:
             self._spawn("background", step)
         self._gauges()
         self._spawn("warm_up", self._warm_up)
+        self._spawn("durability", self._tell_durability)
+
+    async def _tell_durability(self) -> None:
+        """Report what the servers keep less safely than promised; one that may not be asked is no reason to stop."""
+        topics = [spec.name for spec in topic_specs(self.settings)]
+        told = await outcome_of(lambda: weaknesses(self.platform.bus, self._db, topics=topics))
+        if isinstance(told, Exception):
+            self.log.info("durability_unknown", reason=str(told))
+            return
+        for weakness in told:
+            self.log.warning("weaker_durability", reason=weakness)
 
     async def _open_store(self) -> None:
         """Open the store and keep the lease from then on, also while the bus is still away."""

@@ -1,7 +1,7 @@
 """The bus on Apache Kafka: aiokafka in the hot loop, with our own deadline around everything that can hang."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from socket import gethostname
 from typing import Any
 
@@ -121,6 +121,10 @@ class KafkaBus:
     async def topics(self) -> dict[str, int]:
         """Give the number of partitions of each topic there is."""
         return await self._admin.topics()
+
+    async def weaknesses(self, topics: Collection[str]) -> list[str]:
+        """Name the topics whose confirmed records the loss of one broker may lose."""
+        return await self._admin.weaknesses(topics)
 
     async def ping(self) -> None:
         """Raise DependencyUnavailable when the bus does not answer within 2 seconds."""

@@ -1,7 +1,7 @@
 """What concerns the cluster rather than one reader or writer: topics, committed offsets, limits, liveness."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from aiokafka import errors as kafka_errors
@@ -15,8 +15,10 @@ from raa_runtime.errors import DependencyUnavailable, Misconfigured, TransientEr
 _PING_SECONDS = 1.9
 _RETRY_SECONDS = 0.1
 _LIMIT = "max.message.bytes"
+_IN_SYNC = "min.insync.replicas"
 # with so many replicas a confirmed message survives the loss of one, and one may be away
 _REPLICAS_FOR_QUORUM = 3
+_LEAST_IN_SYNC = 2
 
 
 class KafkaAdmin:
@@ -110,6 +112,39 @@ class KafkaAdmin:
             else:
                 return found
 
+    async def weaknesses(self, topics: Collection[str]) -> list[str]:
+        """Compare replicas and `min.insync.replicas` of topics with the number of brokers; we send with acks=all."""
+        cluster = await within(self._seconds, self._client.describe_cluster(), "counting brokers")
+        brokers = len(cluster["brokers"])
+        if brokers < _REPLICAS_FOR_QUORUM:
+            return [f"Kafka has {brokers} of the {_REPLICAS_FOR_QUORUM} brokers that survive the loss of one's disk"]
+        found = await within(self._seconds, self._client.describe_topics(), "listing topics")
+        replicas = {
+            entry["topic"]: min((len(partition["replicas"]) for partition in entry["partitions"]), default=0)
+            for entry in found
+            if entry["topic"] in topics
+        }
+        least = await self._least_in_sync(list(replicas))
+        few = sorted(name for name, count in replicas.items() if count < _REPLICAS_FOR_QUORUM)
+        weak = sorted(name for name in replicas if name not in few and least.get(name, 1) < _LEAST_IN_SYNC)
+        told = []
+        if few:
+            told.append(f"{len(few)} topics have fewer than 3 replicas ({few[0]}, …); set RAA_KAFKA_REPLICATION=3")
+        if weak:
+            told.append(f"{len(weak)} topics confirm with one replica ({weak[0]}, …); set min.insync.replicas=2")
+        return told
+
+    async def _least_in_sync(self, topics: Sequence[str]) -> dict[str, int]:
+        asked = [ConfigResource(ConfigResourceType.TOPIC, topic, {_IN_SYNC: ""}) for topic in topics]
+        answers = await within(self._seconds, self._client.describe_configs(asked), f"reading {_IN_SYNC}")
+        return {
+            name: int(entry[1])
+            for answer in answers
+            for _code, _message, _type, name, entries in answer.resources
+            for entry in entries
+            if entry[0] == _IN_SYNC
+        }
+
     async def largest_batch(self, topic: str) -> int:
         """Give the topic's `max.message.bytes`, which limits a batch and thus also each message."""
         question = ConfigResource(ConfigResourceType.TOPIC, topic, {_LIMIT: ""})
@@ -129,7 +164,7 @@ def _new_topic(spec: TopicSpec) -> NewTopic:
         _LIMIT: str(spec.max_message_bytes),
     }
     if spec.replication >= _REPLICAS_FOR_QUORUM:
-        configs["min.insync.replicas"] = "2"
+        configs[_IN_SYNC] = str(_LEAST_IN_SYNC)
     return NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=configs)
 
 

@@ -52,6 +52,9 @@ _DUPLICATE: Final = 11_000
 _NOT_ALLOWED: Final = frozenset({13, 18})
 # bad value, bad type, key too long, failed validation, forbidden field name, document too large
 _CANNOT_STORE: Final = frozenset({2, 14, 17_280, 121, 52, 10_334})
+_MEMBERS_FOR_MAJORITY: Final = 3
+# a document may have 16 MiB, with its header beside the JSON
+_MOST_BYTES: Final = 15_000_000
 _PING_SECONDS: Final = 1.9
 _CALL_SECONDS: Final = 10.0
 _SELECT_SECONDS: Final = 3.0
@@ -102,6 +105,15 @@ class MongoStore:
         if not status.get("storageEngine", {}).get("persistent", True):
             raise Misconfigured("this MongoDB keeps its data in memory only; use a storage engine that is persistent")
 
+    async def weaknesses(self, topics: Collection[str]) -> list[str]:
+        """Name what `w=majority, j=true`, which every write asks for, cannot mean on this server."""
+        async with _translated("counting members"):
+            hello = await self._client.admin.command("hello")
+        members = len(hello.get("hosts", ())) or 1
+        if members >= _MEMBERS_FOR_MAJORITY:
+            return []
+        return [f"MongoDB has {members} of the {_MEMBERS_FOR_MAJORITY} members that survive the loss of one's disk"]
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
@@ -115,9 +127,12 @@ class MongoStore:
     async def commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         """Write a batch, one bulk per kind; raises DependencyUnavailable when nothing can be said about any of them."""
         by_kind: dict[str, list[int]] = defaultdict(list)
-        for index, write in enumerate(writes):
-            by_kind[write.kind].append(index)
         verdicts: list[Verdict] = [DependencyUnavailable("not written")] * len(writes)
+        for index, write in enumerate(writes):
+            if len(write.encoded) > _MOST_BYTES:  # the server would close the connection and write nothing of the batch
+                verdicts[index] = _too_large(write)
+            else:
+                by_kind[write.kind].append(index)
 
         async def commit_kind(kind: str, indexes: list[int]) -> None:
             decided = await self._commit_kind(kind, [writes[index] for index in indexes])
@@ -311,6 +326,11 @@ def _compare_and_set(write: Write) -> ReplaceOne[MongoDocument]:
         stored["marks"] = document["marks"]
     stored["doc"] = write.encoded
     return ReplaceOne({"_id": document["_id"], "version": write.expected}, stored, upsert=True)
+
+
+def _too_large(write: Write) -> PermanentError:
+    name, size = write.document["_id"], len(write.encoded)
+    return PermanentError(f"{write.kind} {name} cannot be stored: {size} bytes, and MongoDB takes {_MOST_BYTES}")
 
 
 def _verdict(error: dict[str, Any] | None) -> Verdict:
