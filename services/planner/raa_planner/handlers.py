@@ -362,6 +362,7 @@ class TaskHandlers:
     def _end(self, unit: Unit[Task], end: End) -> None:
         """Publish the one task.done of this task and close it; what still runs downstream is told to stop."""
         task = unit.state
+        end = attempts.judged_late(task, end, unit.now)
         if task.phase in _DOWNSTREAM and end.error is not None and end.error.code in _EARLY:
             why = end.error.message[:2_000]
             unit.publish(CancelRequested(task_id=unit.task_id, requested_by="planner", reason=why))

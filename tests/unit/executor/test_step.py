@@ -8,6 +8,7 @@ import pytest
 from raa_executor.domain.step import KEYS
 from raa_executor.handlers import STEP
 from raa_schemas.canonical import digest
+from raa_schemas.plan import Limits
 from raa_schemas.step import Effect, StepFinished
 from tests.unit.executor.plans import NOW
 from tests.unit.executor.steps import ARGS, Desk, grant, ring, step_ready
@@ -115,6 +116,13 @@ def test_a_refusal_fails_the_step(risk: Any, decision: Any, code: str):
     desk.ready(step_ready(None if risk == "read" else grant()))
     desk.decide(decision)
     assert desk.finished == [("failed", code)]
+
+
+def test_what_safety_refuses_after_the_deadline_was_late_and_not_forbidden():
+    desk = Desk("once", "read")
+    desk.ready(step_ready(None, limits=Limits(deadline=NOW)))
+    desk.decide("denied")
+    assert desk.finished == [("failed", "deadline_exceeded")]
 
 
 def test_a_decision_about_other_arguments_changes_nothing():

@@ -321,6 +321,20 @@ def test_the_deadline_ends_the_task_and_stops_what_runs():
     assert way.last(CancelRequested).requested_by == "planner"
 
 
+@pytest.mark.parametrize(("late", "outcome"), [(59, "failed"), (60, "expired"), (600, "expired")])
+def test_a_failure_after_the_deadline_is_an_expiry_whatever_it_was_called_on_its_way(late: float, outcome: str):
+    way = Way().to_running(constraints=Constraints(deadline_seconds=60)).later(late)
+    way.step("failed", problem=error("grant_denied", "the task's deadline has passed")).reflected("give_up")
+    assert way.done.outcome == outcome
+    assert way.error.code == ("grant_denied" if outcome == "failed" else "deadline_exceeded")
+    assert "the task's deadline has passed" in way.error.message
+
+
+def test_what_succeeds_after_the_deadline_before_anybody_looked_at_the_clock_has_succeeded():
+    way = Way().to_running(constraints=Constraints(deadline_seconds=60)).later(61).step().reflected()
+    assert way.done.outcome == "succeeded"
+
+
 def test_a_cancel_ends_the_task_and_its_activities():
     way = Way().to_planning().cancelled()
     assert (way.done.outcome, way.error.code) == ("cancelled", "cancelled")

@@ -22,6 +22,18 @@ class End(NamedTuple):
     checked: bool = False
 
 
+def judged_late(task: Task, end: End, now: datetime) -> End:
+    """Give a failure after the deadline as what it is: whatever was refused for being late, the task has expired.
+
+    A task that a dead letter held up fails of that, and one that waits for a person has time.
+    """
+    late = task.deadline is not None and now >= task.deadline and not task.approvals and not task.stalls
+    if end.outcome != "failed" or not late:
+        return end
+    why = f": {end.error.message}" if end.error else ""
+    return End("expired", error("deadline_exceeded", f"the deadline passed{why}"))
+
+
 def begin_run(task: Task, now: datetime) -> None:
     """Count the current plan as executed; `max_attempts` bounds these."""
     task.phase = "running"
