@@ -4,35 +4,73 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from multiprocessing import get_context
+from shlex import join
 
 from tests.simulation.family import Family
-from tests.simulation.scenario import simulate
+from tests.simulation.mutations import MUTATIONS, broken
+from tests.simulation.scenario import Verdict, simulate
 from tests.simulation.six import Six
 
 HASH_SEED = "0"
+Job = tuple[int, bool, str | None, bool]
 
 
 def main() -> int:
+    options = arguments().parse_args()
+    first, last = map(int, options.seeds.split(":"))
+    seeds = range(first, last) if options.seed is None else [options.seed]
+    jobs = [(seed, options.six, options.broken, options.trace) for seed in seeds]
+    begun, failed, seconds = time.monotonic(), 0, 0.0
+    for verdict, cpu in results(jobs, options.jobs):
+        seconds += cpu
+        failed += bool(verdict.violations)
+        if verdict.violations or options.seed is not None:
+            tell(verdict, more=[*["--six"] * options.six, *(["--broken", options.broken] if options.broken else [])])
+        if failed >= options.most:
+            break
+    print(f"{len(jobs)} seeds, {failed} failed, {seconds:.1f} s CPU, {time.monotonic() - begun:.1f} s")
+    return 1 if failed else 0
+
+
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="0:100", help="from:to")
     parser.add_argument("--seed", type=int, help="one seed")
     parser.add_argument("--six", action="store_true", help="the real six services instead of the small family")
     parser.add_argument("--trace", action="store_true", help="tell everything that happens")
-    options = parser.parse_args()
-    first, last = map(int, options.seeds.split(":"))
-    seeds = range(first, last) if options.seed is None else [options.seed]
-    begun, failed = time.process_time(), 0
-    for seed in seeds:
-        verdict = simulate(seed, Six if options.six else Family, print if options.trace else None)
-        if verdict.violations or options.seed is not None:
-            failed += bool(verdict.violations)
-            print(f"seed {seed}: digest {verdict.digest:x}, {verdict.seconds:.1f} s, {verdict.steps} steps")
-            for violation in verdict.violations[:10]:
-                print(f"  {violation}")
-            if verdict.violations:
-                print(f"  again: python -m tests.simulation --seed {seed} {'--six ' * options.six}--trace")
-    print(f"{len(seeds)} seeds, {failed} failed, {time.process_time() - begun:.1f} s CPU")
-    return 1 if failed else 0
+    parser.add_argument("--broken", choices=list(MUTATIONS), help="with this rule of the runtime broken")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--most", type=int, default=20, help="stop after so many failed seeds")
+    return parser
+
+
+def results(jobs: list[Job], processes: int) -> Iterable[tuple[Verdict, float]]:
+    """Play the seeds, in their order."""
+    if processes == 1:
+        yield from map(play, jobs)
+        return
+    with get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap(play, jobs, chunksize=20)
+
+
+def play(job: Job) -> tuple[Verdict, float]:
+    """Play one seed; also in another process."""
+    seed, six, mutation, trace = job
+    begun = time.process_time()
+    with broken(mutation) if mutation else nullcontext():
+        verdict = simulate(seed, Six if six else Family, print if trace else None)
+    return verdict, time.process_time() - begun
+
+
+def tell(verdict: Verdict, more: list[str]) -> None:
+    print(f"seed {verdict.seed}: digest {verdict.digest:x}, {verdict.seconds:.1f} s, {verdict.steps} steps")
+    for violation in verdict.violations[:10]:
+        print(f"  {violation}")
+    if verdict.violations:
+        print("  again:", join(["python", "-m", "tests.simulation", "--seed", str(verdict.seed), *more, "--trace"]))
 
 
 if __name__ == "__main__":

@@ -316,7 +316,12 @@ def on_worked(unit: Unit[Run], done: Completed) -> None:
     good = done.outcome == "done"
     run.failed = run.failed or not good
     last = run.settled == len(run.steps)
-    outcomes = {"done": "succeeded", "unknown": "outcome_unknown", "failed": "failed", "cancelled": "cancelled"}
+    outcomes: dict[str, Any] = {
+        "done": "succeeded",
+        "unknown": "outcome_unknown",
+        "failed": "failed",
+        "cancelled": "cancelled",
+    }
     effect = {"step": done.args["step"], "tool": done.args["step"]}
     unit.publish(StepDone(
         task_id=unit.task_id, plan_version=1, **effect, attempt=1, epoch=done.epoch, run_seq=run.settled,

@@ -90,9 +90,7 @@ def forget_wake(original: Any) -> Any:
 def overtake_deferred(_: Any) -> Any:
     async def process(self: Dispatcher, addressed: Any, event: Any, *_: Any) -> None:
         on = self.on[addressed.topic.name]
-        await self.work.run(
-            self._address(on.kind, addressed), lambda unit: on.handler(unit, event), "event", event
-        )
+        await self.work.run(self._address(on.kind, addressed), lambda unit: on.handler(unit, event), "event", event)
 
     return process
 

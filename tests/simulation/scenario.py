@@ -54,7 +54,7 @@ class Play:
         self.faults: list[Fault] = []
         self.tasks: list[tuple[float, Message]] = []
         self.storm_seconds = 0.0
-        self.stormy = False
+        self.stormy = self.burst = False
         self.fenced: list[str] = []
         self._told: set[str] = set()
         world.store("executor").observers.append(self._watch_epochs)
@@ -85,6 +85,8 @@ class Play:
             self._set_trap()
         if chance.happens(0.4):
             self._lose_and_kill()
+        if chance.happens(0.2):
+            self._freeze_in_a_call()
 
     def weather(self) -> Weather:
         chance = self.chance
@@ -109,7 +111,9 @@ class Play:
     def _set_trap(self) -> None:
         """Let something go wrong at the worst moment: when a write, a publication or a call has just been done."""
         service = self.chance.one_of(self.house.services)
-        server = self.chance.one_of([self.world.store(service), self.world.store(service), self.world.broker, self.tools])
+        server = self.chance.one_of(
+            [self.world.store(service), self.world.store(service), self.world.broker, self.tools]
+        )
         left = 1 + self.chance.up_to(16 if server is self.world.broker else 4)
         wait = 0.0 if self.chance.happens(0.6) else self.chance.between(0.0, 3.0)
         fault = Fault(0.0, self.chance.one_of(["kill", "kill", "freeze", "rebalance"]), None, self._duration())
@@ -122,19 +126,25 @@ class Play:
             if left == 0:
                 fault.program = self.world.programs[server.asking.name]
                 if wait:
-                    self.world.broker.later(wait, lambda: self.stormy and self.strike(fault))
+                    self.world.broker.later(wait, lambda: self.strike(fault) if self.stormy else None)
                 else:
                     self.strike(fault)
 
         server.watchers.append(watch)
 
     def _lose_and_kill(self) -> None:
-        """Lose publications of one service on the way, and then the service."""
-        service, left, seconds = self.chance.one_of(self.house.services), 1 + self.chance.up_to(4), self._duration()
+        """Lose a publication of one service on the way, and a little later the service, when others went well."""
+        service, left, seconds = self.chance.one_of(self.house.services), 1 + self.chance.up_to(2), self._duration()
+        self.burst = True
 
         def swallow(process: Any, change: str) -> bool:
             nonlocal left
-            if change != "publish" or process is None or not self.stormy or self.world.programs[process.name].service != service:
+            if (
+                change != "publish"
+                or process is None
+                or not self.stormy
+                or self.world.programs[process.name].service != service
+            ):
                 return False
             left -= 1
             if left == 0:
@@ -144,10 +154,23 @@ class Play:
 
         self.world.broker.swallow = swallow
 
-    async def submit(self) -> None:
+    def _freeze_in_a_call(self) -> None:
+        """Freeze an executor whose call is under way, for as long as another needs to take it over."""
+        self.tools.seconds, left = 6.0, 1 + self.chance.up_to(3)
+        seconds = self.chance.between(4.0, 9.0)
+
+        def watch() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0 and self.stormy and self.tools.asking is not None:
+                self.strike(Fault(0.0, "freeze", self.world.programs[self.tools.asking.name], seconds))
+
+        self.tools.watchers.append(watch)
+
+    async def submit_some(self) -> None:
         """Send tasks, some twice, some cancelled, some before they are there."""
         chance = self.chance
-        spread = chance.one_of([0.1, 4.0])
+        spread = 0.1 if self.burst else chance.one_of([0.1, 4.0])
         for number in range(2 + chance.up_to(3)):
             task = f"t{number}"
             created = message(self.house.task(task), f"created-{task}")
@@ -168,7 +191,7 @@ class Play:
         await asyncio.sleep(self.chance.between(0.0, 1.0))
         self.chance.weather = self.weather()
         self.stormy = True
-        await self.submit()
+        await self.submit_some()
         for fault in self.faults:
             await asyncio.sleep(max(0.0, fault.at - self.world.loop.time()))
             self.strike(fault)
@@ -237,9 +260,7 @@ class Play:
         yield from (f"defect: {defect}" for defect in self.world.defects)
 
 
-def simulate(
-    seed: int, house: type[Family | Six] = Family, log: Callable[[str], None] | None = None
-) -> Verdict:
+def simulate(seed: int, house: type[Family | Six] = Family, log: Callable[[str], None] | None = None) -> Verdict:
     """Play one seed."""
     with World(seed, partitions=1 + seed % 3, folder=FOLDER) as world, without_http(world):
         world.log = log

@@ -10,11 +10,16 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import raa_executor.api
 import raa_executor.app
+import raa_memory.api
 import raa_memory.app
+import raa_planner.api
 import raa_planner.app
 import raa_reflector.app
+import raa_router.api
 import raa_router.app
+import raa_safety.api
 import raa_safety.app
 from raa_executor.ports import Signature
 from raa_executor.settings import ExecutorSettings
@@ -181,7 +186,7 @@ class Person:
             call.task == asked.task_id and call.step.endswith(asked.step) and call.args_hash == asked.args_hash
             for call in self.six.tools.ledger
         )
-        verdict = "approve" if asked.question == "may_run" else "happened" if happened else "not_happened"
+        verdict: Any = "approve" if asked.question == "may_run" else "happened" if happened else "not_happened"
         said = ApprovalDecided(
             task_id=asked.task_id, plan_version=asked.plan_version, step=asked.step, approval_id=asked.approval_id,
             args_hash=asked.args_hash, verdict=verdict, decided_by=key_id(self.key.public_key()), signature="",
@@ -205,14 +210,15 @@ class Six:
         world.broker.observers.append(self.person.saw)
 
     def program(self, service: str, number: int = 1, skew: float = 0.0) -> Program:
-        build, settings, overrides = {
+        programs: dict[str, tuple[Any, Any, dict[str, Any]]] = {
             "planner": (self.planner, PlannerSettings, {}),
             "safety": (self.safety, SafetySettings, {"approver_keys": (self.person.approver,)}),
             "executor": (self.executor, ExecutorSettings, {}),
             "reflector": (raa_reflector.app.build, ReflectorSettings, {"evidence_seconds": 20.0}),
             "memory": (self.memory, MemorySettings, {}),
             "router": (self.router, RouterSettings, {}),
-        }[service]  # fmt: skip
+        }  # fmt: skip
+        build, settings, overrides = programs[service]
         return self.world.add(Program(f"{service}{number}", service, build, settings, dict(overrides), skew))
 
     def task(self, task: str) -> TaskCreated:
@@ -244,14 +250,14 @@ class Six:
 
     def memory(self, settings: MemorySettings, platform: Platform) -> Service:
         kept: list[Any] = []
-        with replaced(raa_memory.app.api, "routes", lambda book, _: kept.append(book)):
+        with replaced(raa_memory.api, "routes", lambda book, _: kept.append(book)):
             service = raa_memory.app.build(settings, platform)
         self.books[id(service)] = kept[0]
         return service
 
     def router(self, settings: RouterSettings, platform: Platform) -> Service:
         kept: list[Any] = []
-        with replaced(raa_router.app.api, "routes", lambda desk, *_: kept.append(desk)):
+        with replaced(raa_router.api, "routes", lambda desk, *_: kept.append(desk)):
             service = raa_router.app.build(settings, platform)
         self.desks[id(service)] = kept[0]
         return service
@@ -297,7 +303,7 @@ def key_of(name: str) -> Ed25519PrivateKey:
 def without_http(world: World) -> Iterator[None]:
     """Build no routes, and let the router's pauses come from the world's chance."""
     with ExitStack() as stack:
-        for module in (raa_planner.app, raa_safety.app, raa_executor.app):
-            stack.enter_context(replaced(module.api, "routes", lambda *_: None))
+        for module in (raa_planner.api, raa_safety.api, raa_executor.api):
+            stack.enter_context(replaced(module, "routes", lambda *_: None))
         stack.enter_context(replaced(router_activities, "random", world.chance))
         yield

@@ -63,10 +63,10 @@ class Stage(Play):
 
     async def until(self, holds: Callable[[], Any], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
-            while not holds():
+            while not holds():  # noqa: ASYNC110  # what is waited for lies in stores and on topics
                 await asyncio.sleep(0.05)
 
-    def after(self, service: str, happens: Callable[[], bool], act: Callable[[Process], None]) -> None:
+    def after(self, service: str, happens: Callable[[], object], act: Callable[[Process], None]) -> None:
         """Act once, right when a write of a service has made something true, before its reply leaves."""
         done = False
         store = self.world.store(service)

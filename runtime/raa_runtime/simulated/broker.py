@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from raa_runtime.bus.placement import partition_of
@@ -67,7 +68,7 @@ class Group:
         if not self.dealing:
             self.dealing, self.joined = True, []
             self.generation += 1
-            self.broker.later(REJOIN_SECONDS, lambda generation=self.generation: self._expire(generation))
+            self.broker.later(REJOIN_SECONDS, partial(self._expire, self.generation))
         self.joined = [member for member in self.joined if member in self.members]
         for member in self.members:
             if member not in self.joined:
@@ -154,9 +155,7 @@ class Broker(Server):
         number = partition_of(message.key, len(partitions))
         log = partitions[number]
         place = TopicPartition(message.topic, number)
-        log.append(
-            Record(message.topic, number, len(log), virtual_now(), message.key, message.value, message.headers)
-        )
+        log.append(Record(message.topic, number, len(log), virtual_now(), message.key, message.value, message.headers))
         if self.chance.happens(self.chance.weather.held_back):
             hold = self.chance.between(0.0, LONGEST_HOLD_SECONDS)
             self.held_back[place] = asyncio.get_running_loop().time() + hold

@@ -1,8 +1,8 @@
 """The `Bus` of one simulated process, with the habits of the real client.
 
-Positions move on fetch; a rebalance takes everything from everybody, and what comes back starts at the committed offset;
-the client forgets a pause with it, so that this adapter has to renew it; a commit after the loss of a partition raises;
-who was silent for too long learns of it late, and reads on meanwhile.
+Positions move on fetch; a rebalance takes everything from everybody, and what comes back starts at the committed
+offset; the client forgets a pause with it, so that this adapter renews it; a commit after the loss of a partition
+raises; who was silent for too long learns of it late, and reads on meanwhile.
 """
 
 import asyncio

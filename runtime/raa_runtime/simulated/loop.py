@@ -7,7 +7,8 @@ asking for one raises. The same seed and the same program give the same order, w
 import asyncio
 import heapq
 from asyncio.base_events import BaseEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
@@ -50,10 +51,10 @@ class SimulatedLoop(BaseEventLoop):
         self._order = 0
         self._random = Random(seed).random  # noqa: S311  # chance has to repeat here
         self._ready: list[asyncio.Handle] = []
-        self.set_task_factory(lambda loop, coro, **options: OrderedTask(coro, loop=self, **options))
+        self.set_task_factory(lambda _, coro, **options: OrderedTask(coro, loop=self, **options))
 
     def next_order(self) -> int:
-        """Number the tasks."""
+        """Give the next number of a task."""
         self._order += 1
         return self._order
 
@@ -78,9 +79,8 @@ class SimulatedLoop(BaseEventLoop):
             self._run_one(ready)
 
     def _jump(self, timers: list[asyncio.TimerHandle]) -> None:
-        while timers and timers[0]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0]._cancelled:
             heapq.heappop(timers)._scheduled = False  # type: ignore[attr-defined]
-            self._timer_cancelled_count -= 1
         if not timers:
             raise NothingLeftError(f"at {self.now:.3f} s nothing is ready and no timer is set")
         self.now = max(self.now, timers[0]._when)  # type: ignore[attr-defined]
@@ -90,7 +90,7 @@ class SimulatedLoop(BaseEventLoop):
         chosen = int(self._random() * count) if count > 1 else 0
         handle, ready[chosen] = ready[chosen], ready[-1]
         ready.pop()
-        if handle._cancelled:  # type: ignore[attr-defined]
+        if handle._cancelled:
             return
         process = process_of(handle)
         if process is not None:
@@ -115,11 +115,13 @@ class SimulatedLoop(BaseEventLoop):
         self._ready += process.waiting
         process.waiting = []
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # as above
         """Refuse: a thread has a time of its own."""
         raise NotImplementedError(f"{func!r} asks for a thread, which virtual time does not have")
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon_threadsafe(  # type: ignore[override]  # the stub is generic
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.Handle:
         """Call soon: there is one thread."""
         return self.call_soon(callback, *args, context=context)
 
@@ -140,5 +142,12 @@ class SimulatedLoop(BaseEventLoop):
 
 
 def dismiss(task: "asyncio.Task[Any]") -> None:
-    """Drop a task that will never run again without a word about it."""
+    """Drop a task that will never run again without a word about it; keep it until `lay_to_rest`."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def lay_to_rest(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Close the coroutines of dismissed tasks once nothing they do in passing can reach anybody."""
+    for task in tasks:
+        with suppress(Exception):
+            task.get_coro().close()

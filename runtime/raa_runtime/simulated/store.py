@@ -52,7 +52,9 @@ class StoreServer(Server):
         bad = [index for index, write in enumerate(writes) if not _storable(write)]
         if bad and self.chance.happens(self.chance.weather.bad_batch):
             raise PermanentError(f"{len(writes)} writes at once: one of them cannot be stored")
-        said = [_unstorable(write) if index in bad else self._put(write) for index, write in enumerate(writes)]
+        said: list[Outcome | Exception] = [
+            _unstorable(write) if index in bad else self._put(write) for index, write in enumerate(writes)
+        ]
         self.changed()
         return said
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from raa_runtime import activities, consumer, liveness, wakes
 from raa_runtime.errors import DependencyUnavailable
@@ -19,7 +19,7 @@ from raa_runtime.simulated.bus import SimulatedBus
 from raa_runtime.simulated.chance import Chance, Weather
 from raa_runtime.simulated.clock import SkewedClock
 from raa_runtime.simulated.floor import Absent, SimulatedBlobs, SimulatedPlatform
-from raa_runtime.simulated.loop import SimulatedLoop, dismiss
+from raa_runtime.simulated.loop import SimulatedLoop, dismiss, lay_to_rest
 from raa_runtime.simulated.process import OUTSIDE, PROCESS, Process
 from raa_runtime.simulated.store import SimulatedStore, StoreServer
 from raa_runtime.state.port import DocumentStore
@@ -75,7 +75,7 @@ class World:
         self.loop.killer = self._bury
         self.loop.set_exception_handler(self._loop_says)
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         for module, name, value in self._replacements():
             self._stack.enter_context(replaced(module, name, value))
         return self
@@ -84,9 +84,7 @@ class World:
         for process in self.processes:
             process.state, process.requests_arrive = "dead", False
         self._graveyard += self.loop.end()
-        for task in self._graveyard:
-            with contextlib.suppress(Exception):
-                task.get_coro().close()
+        lay_to_rest(self._graveyard)
         self._graveyard.clear()
         self._stack.close()
 
