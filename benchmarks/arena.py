@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -90,7 +91,9 @@ class Contender:
     def warm_up(self, load: Load) -> None:
         """Run a tenth of a load, without looking at the figures; shows that everybody is there."""
         count = max(20, int(load.size * WARM_UP_SHARE))
-        self.run(load._replace(name=f"warm-{load.name}", size=count, rate=None, hot_share=0.0))
+        warm = load._replace(name=f"warm-{load.name}", size=count, rate=None, hot_share=0.0)
+        self.begin(warm)
+        self.end(warm)
 
     def begin(self, load: Load) -> None:
         """Let the client begin with a load, and return at once."""
@@ -111,6 +114,8 @@ class Contender:
         before = {part: cpu_seconds_of(pids) for part, pids in parts.items()}
         self.begin(load)
         report = self.end(load)
+        if load.rate is None:  # else nothing but the waiting is looked at
+            time.sleep(self.adapter.settles_seconds)
         used = {part: (cpu_seconds_of(pids) - before[part]) / load.size * 1000 for part, pids in parts.items()}
         for worker in self.workers:
             worker.check()

@@ -15,7 +15,7 @@ from benchmarks.results import Target, versions, write
 from tests.backends.process import BackendMissing
 
 EMBEDDED, SQLITE, STATELESS = "raa-embedded", "raa-kafka-sqlite", "raa-kafka-stateless"
-RUN_SECONDS = 45.0
+RUN_SECONDS = 60.0
 BROKER_WARM_UP = 8_000
 Runs = dict[str, dict[int, dict[str, Any]]]
 

@@ -29,6 +29,7 @@ def _adapter(module: str, name: str, title: str, durability: str, base: Adapter)
         name=name,
         title=title,
         durability=durability,
+        settles_seconds=0.5,  # nothing ends here, so nothing shrinks
         client=(python, "-m", f"benchmarks.{module}", "client"),
         workers=((python, "-m", f"benchmarks.{module}", "worker"),),
     )
@@ -65,7 +66,7 @@ def _stages_of(adapter: Adapter) -> int:
 
 def _run(field: Arena, adapter: Adapter, load: Load) -> Row:
     with field.running(adapter, BENCH_WAIT_SECONDS=str(WAIT_SECONDS)) as contender:
-        contender.run(load._replace(name=f"warm-{load.name}", size=40, rate=None, hot_share=0.0))
+        contender.warm_up(load)
         report = contender.run(load)
     verdict = "" if is_valid(report) else " INVALID"
     say(f"B3 {adapter.name} {load.name}: {report['tasks_per_second']:.0f} tasks/s, {report['cpu_ms']:.2f} ms CPU, "
