@@ -20,11 +20,16 @@ COMMIT_RECORDS: Final = 500
 _POLL_RECORDS: Final = 500
 _POLL_SECONDS: Final = 0.2
 Handle = Callable[[Taken], Awaitable[None]]
+HandleAll = Callable[[Sequence[Taken]], Awaitable[Sequence[bool]]]
+_Item = tuple[Taken, Record, Watermark]
 Poison = Callable[[Record, InvalidEventError, datetime], Awaitable[None]]
 
 
 class Consumer:
-    """Read a group's topics into lanes and commit what is settled. `handle` and `poison` must not raise."""
+    """Read a group's topics into lanes and commit what is settled.
+
+    `handle` and `poison` must not raise. `handle_all` says of each event whether it is handled; `handle` gets the rest.
+    """
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class Consumer:
         lanes: Lanes,
         lane_of: Callable[[Taken], str],
         handle: Handle,
+        handle_all: HandleAll,
         poison: Poison,
         max_in_flight: int,
         clock: Clock,
@@ -42,7 +48,7 @@ class Consumer:
     ) -> None:
         self._bus, self._group, self._topics = bus, group, topics
         self._intake, self._lanes, self._lane_of = intake, lanes, lane_of
-        self._handle, self._poison = handle, poison
+        self._handle, self._handle_all, self._poison = handle, handle_all, poison
         self._max_in_flight = max_in_flight
         self._clock, self._log = clock, log
         self._marks: dict[TopicPartition, Watermark] = {}
@@ -103,12 +109,25 @@ class Consumer:
         mark.take(record.offset, record.timestamp)
         self.in_flight += 1
         # whatever a record makes its reader raise is the record's fault; a raise here would lose those behind it
-        addressed = result_of(lambda: self._intake.take(record))
+        addressed = result_of(self._intake.take, record)
         if isinstance(addressed, Exception):
             self._put_poison(record, mark, addressed)
         else:
-            read = addressed
-            self._put(self._lane_of(read), record, mark, lambda: self._handle(read))
+            self._lanes.join(self._lane_of(addressed), self, (addressed, record, mark), record.partition)
+
+    async def together(self, items: Sequence[_Item]) -> Sequence[bool]:
+        """Handle what can be handled together with others of its tick."""
+        done = await self._handle_all([taken for taken, _, _ in items])
+        for (_, record, mark), handled in zip(items, done, strict=True):
+            if handled:
+                self._settle(record, mark)
+        return done
+
+    async def alone(self, item: _Item) -> None:
+        """Handle one."""
+        taken, record, mark = item
+        await self._handle(taken)
+        self._settle(record, mark)
 
     def _put_poison(self, record: Record, mark: Watermark, problem: Exception) -> None:
         at = self._clock.now()
@@ -134,13 +153,16 @@ class Consumer:
     def _put(self, lane: str, record: Record, mark: Watermark, work: Callable[[], Awaitable[None]]) -> None:
         async def item() -> None:
             await work()
-            self.in_flight -= 1
-            self.settled += 1
-            self._since_commit += 1
-            mark.settle(record.offset)
-            self._flow()
+            self._settle(record, mark)
 
         self._lanes.put(lane, item)
+
+    def _settle(self, record: Record, mark: Watermark) -> None:
+        self.in_flight -= 1
+        self.settled += 1
+        self._since_commit += 1
+        mark.settle(record.offset)
+        self._flow()
 
     def _flow(self) -> None:
         """Pause when too much is in flight, resume when half of it is gone; the backlog stays visible as lag."""

@@ -1,7 +1,7 @@
 """What happens to an event, a completion, a wake or a command in its aggregate's lane, whatever goes wrong."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 from raa_runtime.away import Away
 from raa_runtime.burial import Burial, Rejection
 from raa_runtime.bus.port import Record
+from raa_runtime.convoy import Job, run_together
 from raa_runtime.deferral import as_record, pause_after, queue_behind
 from raa_runtime.errors import (
     AggregateTooLarge,
@@ -20,7 +21,7 @@ from raa_runtime.errors import (
     TransientError,
     is_permanent,
 )
-from raa_runtime.guard import outcome_of
+from raa_runtime.guard import outcome_of, result_of
 from raa_runtime.intake import Addressed, read_body
 from raa_runtime.lanes import Lanes
 from raa_runtime.redrive import GroupIntake, Order, Taken
@@ -32,6 +33,7 @@ from raa_runtime.unit import Completed, E, Received, Unit
 from raa_runtime.unit_of_work import Address, UnitOfWork
 from raa_runtime.wakes import (
     CompletedHandler,
+    Shrinking,
     TimerHandler,
     fire_timers,
     forget_ended,
@@ -80,6 +82,7 @@ class Dispatcher:
 
     def __post_init__(self) -> None:
         self.away = Away(self.work.log)
+        self.shrinking = Shrinking(self.work, self._claim, self._wake, self.waking)
         self.burial = Burial(self.service, self.work, self.intake, self.rejections, self.count)
         self.revival = Revival(
             self.burial, self.away, self.kinds, self.completed, self.lives, self._redo, self._work_off
@@ -102,6 +105,25 @@ class Dispatcher:
         else:
             await self._handle(taken, None)
 
+    async def handle_all(self, taken: Sequence[Taken]) -> Sequence[bool]:
+        """Decide on what is plain among these, in one go; says of each whether it was."""
+        jobs = [self._job(one) for one in taken]
+        units = iter(await run_together(self.work, [job for job in jobs if job is not None]))
+        done = [job is not None and next(units) is not None for job in jobs]
+        for one, handled in zip(taken, done, strict=True):
+            if handled and not isinstance(one, Order):
+                self.count(one.topic.name, "handled")
+        return done
+
+    def _job(self, taken: Taken) -> Job | None:
+        if isinstance(taken, Order):
+            return None
+        event = result_of(read_body, taken)
+        if isinstance(event, Exception):
+            return None
+        at = self._address(self.on[taken.topic.name].kind, taken)
+        return Job(at, partial(self._decide, taken, event, None), "event", event)
+
     async def _redo(self, order: Order) -> None:
         addressed = order.addressed
         if addressed is None or addressed.topic.name not in self.on:
@@ -113,7 +135,7 @@ class Dispatcher:
 
     async def _handle(self, addressed: Addressed, order: Order | None) -> None:
         begun, tries = self.work.clock.now(), 0
-        outcome = await outcome_of(lambda: _read(addressed))
+        outcome = result_of(read_body, addressed)
         if isinstance(outcome, Exception):
             await self.burial.event(addressed, outcome, 1, begun, order)
             return
@@ -160,20 +182,21 @@ class Dispatcher:
             await self.revival.tell(order, "handled")
 
     async def _process(self, addressed: Addressed, event: Received[Any], order: Order | None) -> Unit[Any]:
+        at = self._address(self.on[addressed.topic.name].kind, addressed)
+        decide = partial(self._decide, addressed, event, order)
+        return await self.work.run(at, decide, "event", _known_as(event, order))
+
+    def _decide(self, addressed: Addressed, event: Received[Any], order: Order | None, unit: Unit[Any]) -> None:
         on = self.on[addressed.topic.name]
-
-        def decide(unit: Unit[Any]) -> None:
-            self._refuse_too_old(unit, event, addressed.record)
-            unit.cause_id = event.id
-            if unit.aggregate.quarantined or (unit.aggregate.deferred and on.event is not CancelRequested):
-                queue_behind(unit, addressed, event, "waits behind an earlier event", unit.now.timestamp())
-                _note(unit, order)
-            elif order is not None and unit.closed:
-                unit.ignore(f"{REFUSED}{on.kind.name} {unit.id} has ended")
-            else:
-                on.handler(unit, event)
-
-        return await self.work.run(self._address(on.kind, addressed), decide, "event", _known_as(event, order))
+        self._refuse_too_old(unit, event, addressed.record)
+        unit.cause_id = event.id
+        if unit.aggregate.quarantined or (unit.aggregate.deferred and on.event is not CancelRequested):
+            queue_behind(unit, addressed, event, "waits behind an earlier event", unit.now.timestamp())
+            _note(unit, order)
+        elif order is not None and unit.closed:
+            unit.ignore(f"{REFUSED}{on.kind.name} {unit.id} has ended")
+        else:
+            on.handler(unit, event)
 
     def _refuse_too_old(self, unit: Unit[Any], event: Received[Any], record: Record) -> None:
         age = (unit.now - record.timestamp).total_seconds()
@@ -275,7 +298,10 @@ class Dispatcher:
             return  # one that waits in its lane does for all
         self.waking.add((kind.name, aggregate))
         at = Address(kind, aggregate, aggregate.split("/")[1])
-        self.lanes.put(f"{kind.name}:{aggregate}", lambda: self._wake(at))
+        if self.shrinking.fits(kind.name, aggregate):
+            self.lanes.join(f"{kind.name}:{aggregate}", self.shrinking, at, None)
+        else:
+            self.lanes.put(f"{kind.name}:{aggregate}", self._wake, at)
 
     async def _wake(self, at: Address) -> None:
         self.waking.discard((at.kind.name, at.id))
@@ -426,7 +452,3 @@ def _note(unit: Unit[Any], order: Order | None) -> None:
     if order is not None:
         newest = unit.aggregate.deferred[-1]
         newest.letter, newest.redrives = order.letter.id, order.letter.redrives + 1
-
-
-async def _read(addressed: Addressed) -> Received[Any]:
-    return read_body(addressed)

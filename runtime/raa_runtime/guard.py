@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -11,10 +11,10 @@ class StrayCancellationError(Exception):
     """Something inside was cancelled, though nobody cancelled this task: a failure like any other."""
 
 
-async def outcome_of(work: Callable[[], Awaitable[T]]) -> T | Exception:
+async def outcome_of(work: Callable[..., Awaitable[T]], *args: Any) -> T | Exception:
     """Await `work` and return its result or what it raised. The cancellation of this very task passes through."""
     try:
-        return await work()
+        return await work(*args)
     except Exception as problem:
         return problem
     except asyncio.CancelledError as stray:
@@ -24,9 +24,9 @@ async def outcome_of(work: Callable[[], Awaitable[T]]) -> T | Exception:
         return StrayCancellationError(f"something it waited for was cancelled {stray}".rstrip())
 
 
-def result_of(work: Callable[[], T]) -> T | Exception:
+def result_of(work: Callable[..., T], *args: Any) -> T | Exception:
     """Call `work` and return its result or what it raised."""
     try:
-        return work()
+        return work(*args)
     except Exception as problem:
         return problem

@@ -1,7 +1,7 @@
 """From a record to an event: envelope, tenant, aggregate, body. Everything wrong with a record shows here."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -13,8 +13,10 @@ from raa_schemas.ids import TenantId, origin_key
 from raa_schemas.tenants import IntakePolicy, resolve_tenant
 from raa_schemas.topics import TENANT_PREFIX, TOPICS, Topic
 
+_TENANTS_KEPT: Final = 10_000
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Addressed:
     """A record whose envelope was read: enough to find its lane."""
 
@@ -33,9 +35,17 @@ class Intake:
         self._prefix = f"{deployment}." if deployment else ""
         self._deployment = deployment
         self._policy = policy
+        self._topics: dict[str, Topic] = {}
+        self._tenants: dict[tuple[str, str | None], TenantId] = {}
 
     def topic(self, name: str) -> Topic:
         """Find the declaration of a topic by its name on the bus, which may belong to one tenant."""
+        known = self._topics.get(name)
+        if known is None:
+            known = self._topics[name] = self._declared(name)
+        return known
+
+    def _declared(self, name: str) -> Topic:
         bare = name.removeprefix(self._prefix)
         if bare.startswith(f"{TENANT_PREFIX}."):
             bare = bare.split(".", 2)[2]
@@ -58,9 +68,17 @@ class Intake:
         """Read the envelope; raises InvalidEventError."""
         topic = self.topic(record.topic)
         envelope, body = decode(record.headers, record.value, self.place(record))
-        tenant = resolve_tenant(record.topic.removeprefix(self._prefix), envelope.tenant, self._policy)
+        tenant = self._tenants.get((record.topic, envelope.tenant)) or self._resolve(record.topic, envelope.tenant)
         aggregate = topic.aggregate_id(tenant, envelope.subject, envelope.step)
         return Addressed(record, envelope, body, topic, tenant, aggregate)
+
+    def _resolve(self, topic: str, named: str | None) -> TenantId:
+        """Resolve a tenant and remember it: the policy of a deployment does not change while it runs."""
+        tenant = resolve_tenant(topic.removeprefix(self._prefix), named, self._policy)
+        if len(self._tenants) >= _TENANTS_KEPT:
+            self._tenants.clear()
+        self._tenants[topic, named] = tenant
+        return tenant
 
 
 def read_body(addressed: Addressed) -> Received[Any]:

@@ -201,6 +201,7 @@ class Service:
             self._lanes,
             dispatcher.lane_of,
             dispatcher.handle,
+            dispatcher.handle_all,
             dispatcher.poison,
             self.settings.max_in_flight,
             self.platform.clock,

@@ -26,7 +26,7 @@ def new_traceparent(aggregate: str) -> str:
     return f"00-{ids[:32]}-{ids[32:48]}-00"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Origin:
     """Where a record lay."""
 
@@ -35,7 +35,7 @@ class Origin:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received(Generic[E]):
     """An event as it arrived; `digest` is the hash of its body."""
 
@@ -132,7 +132,8 @@ class Unit(Generic[S]):
     def publish(self, event: Event, *, reply_to: str | None = None) -> EventId:
         """Put an event into the outbox, on its own topic or on `reply_to`; the same stored unit makes it durable."""
         context = self.aggregate.context
-        event = event.model_copy(update={"correlation_id": context.correlation_id, "labels": context.labels})
+        if (event.correlation_id, event.labels) != (context.correlation_id, context.labels):
+            event = event.model_copy(update={"correlation_id": context.correlation_id, "labels": context.labels})
         self.aggregate.counter += 1
         event_type = event.event_type()
         identity = event_id(self.deployment, self.service, self.id, event_type, self.aggregate.counter)
@@ -156,8 +157,8 @@ class Unit(Generic[S]):
                 event_id=identity,
                 topic=reply_to or owned(self.deployment, topic.name),
                 key=topic.aggregate_id(self.tenant, event.task_id, step),
-                headers=[(name, value.decode()) for name, value in envelope.headers()],
-                value=event.to_json().decode(),
+                headers=envelope.texts(),
+                value=event.model_dump_json(),
             )
         )
         self.published.append(event)

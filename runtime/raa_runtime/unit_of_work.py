@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pydantic_core import from_json
-
 from raa_runtime.bus.port import Bus, Message
 from raa_runtime.clock import Clock
 from raa_runtime.deadletters import DeadLetter
@@ -18,7 +16,7 @@ from raa_runtime.scope import scope_of
 from raa_runtime.state.aggregate import SEEN_KEPT, Activity, Aggregate, Entry
 from raa_runtime.state.codec import Kind, decode, encode
 from raa_runtime.state.commit import GroupCommit
-from raa_runtime.state.port import DocumentStore
+from raa_runtime.state.port import Document, DocumentStore, Outcome, Write
 from raa_runtime.telemetry import Logger
 from raa_runtime.unit import Received, Unit
 from raa_schemas.envelope import InvalidEventError
@@ -32,32 +30,55 @@ SHRINK_SECONDS: Final = 5.0
 ACTIVITY_GRACE_SECONDS: Final = 15.0
 LONGEST_BACKOFF_SECONDS: Final = 60.0
 _RACES: Final = 20
-_CACHE_BYTES: Final = 4 * 1024 * 1024
+_CACHE_BYTES: Final = 8 * 1024 * 1024
 _PUBLISHED_KEPT: Final = 100_000
 
 
-class Cache:
-    """Documents as this process last wrote them. A stale one costs a lost race, never a wrong write."""
+@dataclass(slots=True)
+class Known:
+    """An aggregate as this process last stored it; its published entries are taken out, their ids kept in `gone`."""
 
-    def __init__(self) -> None:
-        self._documents: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+    aggregate: Aggregate[Any]
+    gone: list[str]
+    size: int
+
+
+class Cache:
+    """Aggregates as this process last wrote them. A stale one costs a lost race, never a wrong write.
+
+    Whoever takes one out owns it, and puts it back only when it is stored as it is: what a handler changed before it
+    failed, or before it lost the race, is never seen again. Bounded by the bytes of their documents, of which what is
+    kept here is no more than a few times the size.
+    """
+
+    def __init__(self, most_bytes: int = _CACHE_BYTES) -> None:
+        self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
+        self._most_bytes = most_bytes
         self._bytes = 0
 
-    def get(self, kind: str, aggregate: str) -> bytes | None:
-        """Give the encoded document."""
-        return self._documents.get((kind, aggregate))
+    def __len__(self) -> int:
+        """Count the aggregates kept."""
+        return len(self._known)
 
-    def put(self, kind: str, aggregate: str, encoded: bytes) -> None:
-        """Keep a document and drop the oldest beyond the bound."""
-        self.drop(kind, aggregate)
-        self._documents[kind, aggregate] = encoded
-        self._bytes += len(encoded)
-        while self._bytes > _CACHE_BYTES:
-            self._bytes -= len(self._documents.popitem(last=False)[1])
+    def look(self, kind: str, aggregate: str) -> Aggregate[Any] | None:
+        """Show an aggregate, which must not be changed."""
+        known = self._known.get((kind, aggregate))
+        return known.aggregate if known else None
 
-    def drop(self, kind: str, aggregate: str) -> None:
-        """Forget a document."""
-        self._bytes -= len(self._documents.pop((kind, aggregate), b""))
+    def take(self, kind: str, aggregate: str) -> Known | None:
+        """Give an aggregate away."""
+        known = self._known.pop((kind, aggregate), None)
+        if known is not None:
+            self._bytes -= known.size
+        return known
+
+    def put(self, kind: str, known: Known) -> None:
+        """Keep an aggregate, and drop the oldest beyond the bound."""
+        self.take(kind, known.aggregate.id)
+        self._known[kind, known.aggregate.id] = known
+        self._bytes += known.size
+        while self._bytes > self._most_bytes:
+            self._bytes -= self._known.popitem(last=False)[1].size
 
 
 class Published:
@@ -129,30 +150,36 @@ class UnitOfWork:
         duplicate whose outbox is out. A state that cannot be read raises why, unless `decide` needs the header only.
         """
         for _ in range(_RACES):
-            unit, cached, gone = await self._load(at)
+            known = self.cache.take(at.kind.name, at.id)
+            unit, gone = self.unit_of(at, known.aggregate, known.gone) if known else await self._load(at)
             if event is not None:
-                await self._refuse_duplicate(unit, event, cached=cached)
+                await self._refuse_duplicate(unit, event, known)
             problem = unit.aggregate.unreadable if not header_only else None
-            problem = problem or result_of(lambda: decide(unit))  # noqa: B023  # called here and now
-            if (problem or unit.ignored is not None) and cached:
-                self.cache.drop(at.kind.name, at.id)  # another process may know better
-                continue
+            self.begin(unit, event)
+            problem = problem or result_of(decide, unit)
+            if (problem or unit.ignored is not None) and known:
+                continue  # another process may know better
             if problem:
                 raise problem
             if unit.ignored is not None:
                 await self._catch_up(unit)
                 return unit
-            if await self._store(unit, cause, event):
-                for event_id in gone:
-                    self.published.discard(event_id)
-                await self._after(unit)
+            write = self.prepare(unit, cause, event)
+            if await self._commit.write(write) == "stored":
+                self.after(unit, gone)
+                await self.publish(unit.aggregate)
+                self.keep(unit, len(write.encoded))
                 return unit
         raise TransientError(f"{at.id}: lost the race for its document {_RACES} times")
 
-    async def _load(self, at: Address) -> tuple[Unit[Any], bool, list[str]]:
-        gone: list[str] = []
-        encoded = self.cache.get(at.kind.name, at.id)
-        document = from_json(encoded) if encoded else await self.store.find(scope_of(at.id), at.kind.name, at.id)
+    async def _load(self, at: Address) -> tuple[Unit[Any], list[str]]:
+        return self.read(at, await self.store.find(scope_of(at.id), at.kind.name, at.id))
+
+    def read(self, at: Address, document: Document | None) -> tuple[Unit[Any], list[str]]:
+        """Make a unit of a stored document, or of a new aggregate, and name the entries that leave its outbox.
+
+        What this process knows to be on the bus leaves with the next write.
+        """
         if document is None:
             aggregate = Aggregate(
                 AggregateId(at.id),
@@ -162,55 +189,72 @@ class UnitOfWork:
                 partition=at.partition,
                 state_schema=at.kind.schema,
             )
-        else:
-            aggregate = decode(at.kind, document)
-            # What this process knows to be on the bus leaves with the next write.
-            gone = [entry.event_id for entry in aggregate.outbox if entry.event_id in self.published]
-            aggregate.outbox = [entry for entry in aggregate.outbox if entry.event_id not in self.published]
+            return self.unit_of(at, aggregate, [])
+        aggregate = decode(at.kind, document)
+        gone = [entry.event_id for entry in aggregate.outbox if entry.event_id in self.published]
+        aggregate.outbox = [entry for entry in aggregate.outbox if entry.event_id not in self.published]
+        return self.unit_of(at, aggregate, gone)
+
+    def unit_of(self, at: Address, aggregate: Aggregate[Any], gone: list[str]) -> tuple[Unit[Any], list[str]]:
+        """Make a unit of an aggregate in memory."""
         newest = aggregate.seen[-1][0] if aggregate.seen else None
         unit = Unit(at.kind, aggregate, self.clock.now(), self.service, self.deployment, self.owner, cause_id=newest)
-        return unit, encoded is not None, gone
+        return unit, gone
 
-    async def _refuse_duplicate(self, unit: Unit[Any], event: Received[Any], *, cached: bool) -> None:
+    async def _refuse_duplicate(self, unit: Unit[Any], event: Received[Any], known: Known | None) -> None:
         for seen, digest in unit.aggregate.seen:
             if seen == event.id:
                 if digest != event.digest:
                     raise InvalidEventError(f"event {event.id} came again with another content; ids must be unique")
-                if cached:  # what this process wrote, it also finished
-                    await self.publish(unit.aggregate)
+                if known:  # what this process wrote, it also finished
+                    self.cache.put(unit.kind.name, known)
                 else:
                     await self._catch_up(unit)
                 raise AlreadyHandled(event.id)
-        unit.cause_id = event.id
-        if unit.is_new:
-            unit.take_context(event)
 
-    async def _store(self, unit: Unit[Any], cause: Cause, event: Received[Any] | None) -> bool:
-        aggregate = unit.aggregate
+    def begin(self, unit: Unit[Any], event: Received[Any] | None) -> None:
+        """Note what led to this unit."""
+        if event is not None:
+            unit.cause_id = event.id
+            if unit.is_new:
+                unit.take_context(event)
+
+    def prepare(self, unit: Unit[Any], cause: Cause, event: Received[Any] | None) -> Write:
+        """Encode what was decided as a conditional write; raises AggregateTooLarge."""
+        aggregate, now = unit.aggregate, unit.now.timestamp()
         if event is not None:
             aggregate.seen = [*aggregate.seen, (event.id, event.digest)][-SEEN_KEPT:]
-        aggregate.wake_at = wake_time(aggregate, cause, unit.now.timestamp())
+        aggregate.wake_at = wake_time(aggregate, cause, now)
         if aggregate.tombstone:
-            aggregate.wake_at = unit.now.timestamp() + self.remember_seconds  # only to be forgotten
+            aggregate.wake_at = now + self.remember_seconds  # only to be forgotten
         aggregate.write_id = f"{self.owner}/{next(self._write_ids)}"
-        aggregate.updated_at = unit.now.timestamp()
-        write = encode(unit.kind, aggregate)
-        self.cache.drop(unit.kind.name, unit.id)
-        if await self._commit.write(write) == "lost":
-            return False
-        aggregate.version += 1
-        if not aggregate.tombstone:
-            self.cache.put(unit.kind.name, unit.id, write.encoded)
-        return True
+        aggregate.updated_at = now
+        return encode(unit.kind, aggregate)
 
-    async def _after(self, unit: Unit[Any]) -> None:
+    async def commit_all(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
+        """Store what was prepared, with what others write now; one entry per write."""
+        return await self._commit.write_all(writes)
+
+    def after(self, unit: Unit[Any], gone: Sequence[str]) -> None:
+        """Do what follows a stored write and needs no waiting; `gone` has left the outbox with it."""
+        unit.aggregate.version += 1
+        for event_id in gone:
+            self.published.discard(event_id)
         self._launch_own(unit)
         for name in unit.stopped:
             self.stop(unit.kind.name, unit.id, name)
         if unit.aggregate.unreadable is None:
             for observe in self.observers:
                 observe(unit.kind, unit)
-        await self.publish(unit.aggregate)
+
+    def keep(self, unit: Unit[Any], size: int) -> None:
+        """Remember an aggregate whose outbox is out; its entries leave with the next write."""
+        aggregate = unit.aggregate
+        if aggregate.tombstone or aggregate.unreadable is not None:
+            return
+        gone = [entry.event_id for entry in aggregate.outbox]
+        aggregate.outbox = []
+        self.cache.put(unit.kind.name, Known(aggregate, gone, size))
 
     async def _catch_up(self, unit: Unit[Any]) -> None:
         """Do what follows a write that was stored although its reply got lost, or whose process ended after it."""
@@ -230,22 +274,24 @@ class UnitOfWork:
         waiting = [entry for entry in aggregate.outbox if entry.event_id not in self.published]
         pause = 0.1
         while waiting:
-            verdicts = await self.bus.publish([_message(entry) for entry in waiting])
-            for entry, verdict in zip(list(waiting), verdicts, strict=True):
+            verdicts = await self.bus.publish([message_of(entry) for entry in waiting])
+            done = 0
+            for entry, verdict in zip(waiting, verdicts, strict=True):
                 if isinstance(verdict, PublishRefused):
                     await self._bury(entry, verdict)
                 elif verdict is not None:
                     self.log.warning("publish_failed", topic=entry.topic, reason=str(verdict))
                     break
                 self.published.add(entry.event_id)
-                waiting.remove(entry)
+                done += 1
+            waiting = waiting[done:]
             if waiting:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
 
     async def _bury(self, entry: Entry, refused: PublishRefused) -> None:
         now = self.clock.now()
-        message = _message(entry)
+        message = message_of(entry)
         letter = DeadLetter(
             "outbox",
             self.service,
@@ -313,6 +359,7 @@ def wake_time(aggregate: Aggregate[Any], cause: Cause, now: float) -> float | No
     return max(min(times), now + backoff)
 
 
-def _message(entry: Entry) -> Message:
+def message_of(entry: Entry) -> Message:
+    """Make an entry of an outbox a message."""
     headers = tuple((name, value.encode()) for name, value in entry.headers)
     return Message(entry.topic, entry.key.encode(), entry.value.encode(), headers)

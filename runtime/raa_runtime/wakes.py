@@ -1,22 +1,23 @@
 """Time as an event: what a due aggregate has to do, and the poller that finds it."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from raa_runtime.clock import Clock
+from raa_runtime.convoy import Job, run_together
 from raa_runtime.remembrance import Oblivion
 from raa_runtime.state.aggregate import Activity, Aggregate, stop_mark
 from raa_runtime.state.codec import Kind
 from raa_runtime.state.port import DocumentStore
 from raa_runtime.unit import Completed, Unit
-from raa_runtime.unit_of_work import ACTIVITY_GRACE_SECONDS
+from raa_runtime.unit_of_work import ACTIVITY_GRACE_SECONDS, Address, UnitOfWork
 from raa_schemas.errors import ErrorInfo, error
 
 POLL_SECONDS: Final = 0.5
 MOST_RUNS: Final = 5
-_PAGE: Final = 200
+_PAGE: Final = 1_000
 TimerHandler = Callable[[Unit[Any], str], None]
 CompletedHandler = Callable[[Unit[Any], Completed], None]
 
@@ -108,6 +109,39 @@ def _settle(unit: Unit[Any], activity: Activity, outcome: Any, completed: dict[s
         ),
     )
     unit.cause_id = newest
+
+
+@dataclass(eq=False)
+class Shrinking:
+    """Turn aggregates that seem to have ended into tombstones, many at once; whatever needs more is woken as usual."""
+
+    work: UnitOfWork
+    claim: Callable[[Unit[Any]], None]
+    wake: Callable[[Address], Awaitable[None]]
+    waking: set[tuple[str, str]]
+
+    def fits(self, kind: str, aggregate: str) -> bool:
+        """Say whether an aggregate is known to have ended."""
+        known = self.work.cache.look(kind, aggregate)
+        return known is not None and known.closed and not known.deferred and not known.quarantined
+
+    async def together(self, items: Sequence[Address]) -> Sequence[bool]:
+        """Shrink those that are due and have ended."""
+        jobs = [Job(at, self._claim_ended, "wake", header_only=True) for at in items]
+        done = [unit is not None for unit in await run_together(self.work, jobs)]
+        # not before: until it is stored, a sweep finds it due again
+        self.waking.difference_update((at.kind.name, at.id) for at in items)
+        return done
+
+    def _claim_ended(self, unit: Unit[Any]) -> None:
+        if unit.closed and not unit.aggregate.deferred and not unit.aggregate.quarantined:
+            self.claim(unit)
+        else:
+            unit.ignore("it has not ended")
+
+    async def alone(self, item: Address) -> None:
+        """Wake one."""
+        await self.wake(item)
 
 
 @dataclass

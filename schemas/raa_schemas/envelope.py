@@ -26,7 +26,7 @@ class TenantMismatchError(InvalidEventError):
     """The record names another tenant than the topic it came on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would double what every record pays for it
 class Envelope:
     """The attributes of one event; `subject` is the task id, `step` is `v<plan>/<step>`."""
 
@@ -44,6 +44,10 @@ class Envelope:
 
     def headers(self) -> list[tuple[str, bytes]]:
         """Encode as record headers in binary mode."""
+        return [(name, value.encode()) for name, value in self.texts()]
+
+    def texts(self) -> list[tuple[str, str]]:
+        """Give the record headers of binary mode before their encoding."""
         values = {
             "ce_specversion": "1.0",
             "ce_id": self.id,
@@ -59,7 +63,7 @@ class Envelope:
             "traceparent": self.traceparent,
             "content-type": "application/json",
         }
-        return [(name, value.encode()) for name, value in values.items() if value is not None]
+        return [(name, value) for name, value in values.items() if value is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +95,11 @@ def decode(headers: Headers, value: bytes | None, place: Place) -> tuple[Envelop
 
 
 def _text_headers(headers: Headers) -> dict[str, str]:
-    attributes = {}
-    for name, raw in headers:
-        try:
-            attributes[name.lower()] = (raw or b"").decode()
-        except UnicodeDecodeError:
-            raise InvalidEventError(f"the header {name!r} is not UTF-8; send text headers only") from None
-    return attributes
+    name = ""
+    try:
+        return {(name := key).lower(): raw.decode() if raw else "" for key, raw in headers}
+    except UnicodeDecodeError:
+        raise InvalidEventError(f"the header {name!r} is not UTF-8; send text headers only") from None
 
 
 def _unwrap(value: bytes) -> tuple[dict[str, str], bytes]:
@@ -193,9 +195,14 @@ def _envelope(attributes: dict[str, str], value: bytes, place: Place) -> Envelop
 
 def _instant(attributes: dict[str, str], name: str) -> datetime | None:
     try:
-        return parse_instant(attributes[name]).astimezone(UTC) if name in attributes else None
+        return _utc(attributes[name]) if name in attributes else None
     except (ValueError, OverflowError) as problem:
         raise InvalidEventError(f"the attribute {name} is not an RFC 3339 time: {problem}") from None
+
+
+def _utc(text: str) -> datetime:
+    instant = parse_instant(text)
+    return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
 
 
 def _step(attributes: dict[str, str]) -> str | None:

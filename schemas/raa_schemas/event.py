@@ -82,6 +82,11 @@ def _type_name(class_name: str) -> str:
     return _WORD_START.sub(".", class_name).lower()
 
 
+@cache
+def _schema_name(class_name: str, major: int) -> str:
+    return f"{_type_name(class_name)}.v{major}.json"
+
+
 class Event(Part):
     """One fact that was published about one task."""
 
@@ -103,7 +108,7 @@ class Event(Part):
     @classmethod
     def schema_name(cls) -> str:
         """Name the JSON Schema: `<event>.v<major>.json`, the tail of the attribute `dataschema`."""
-        return f"{cls.event_type()}.v{cls.major}.json"
+        return _schema_name(cls.__name__, cls.major)
 
     def to_json(self) -> bytes:
         """Encode as the JSON value of a record."""

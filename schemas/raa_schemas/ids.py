@@ -3,6 +3,7 @@
 import re
 import uuid
 from datetime import datetime
+from hashlib import sha1
 from typing import NewType
 
 TenantId = NewType("TenantId", str)
@@ -21,16 +22,18 @@ DEPLOYMENT_PATTERN = r"^([a-z0-9][a-z0-9-]{0,31})?$"
 
 # uuid5 of the project's name in the DNS namespace; fixed for ever, because event ids are compared across releases.
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "reflective-adaptive-agent")
+_TASK_ID = re.compile(TASK_ID_PATTERN)
+_TENANT = re.compile(TENANT_PATTERN)
 
 
 def is_task_id(text: str) -> bool:
     """Say whether `text` may name a task: 1 to 128 characters out of letters, digits and `._:-`."""
-    return re.fullmatch(TASK_ID_PATTERN, text) is not None
+    return _TASK_ID.fullmatch(text) is not None
 
 
 def is_tenant_id(text: str) -> bool:
     """Say whether `text` may name a tenant: 1 to 63 characters out of a-z, 0-9, `_` and `-`."""
-    return re.fullmatch(TENANT_PATTERN, text) is not None
+    return _TENANT.fullmatch(text) is not None
 
 
 def is_step_path(text: str) -> bool:
@@ -65,7 +68,14 @@ def tenant_of(aggregate: str) -> TenantId:
 
 def event_id(deployment: str, service: str, aggregate: str, event_type: str, counter: int) -> EventId:
     """Derive an event's id from its natural key; `counter` numbers the events of the aggregate, from 1."""
-    return EventId(str(uuid.uuid5(_NAMESPACE, f"{deployment}|{service}|{aggregate}|{event_type}|{counter}")))
+    return EventId(_uuid5(f"{deployment}|{service}|{aggregate}|{event_type}|{counter}"))
+
+
+def _uuid5(name: str) -> str:
+    """Give `str(uuid.uuid5(_NAMESPACE, name))` at a fifth of its cost, which every event pays."""
+    digest = sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def origin_key(deployment: str, topic: str, partition: int, offset: int, timestamp: datetime) -> str:
@@ -75,7 +85,7 @@ def origin_key(deployment: str, topic: str, partition: int, offset: int, timesta
 
 def derived_event_id(origin: str) -> EventId:
     """Derive the event id of a record that names none; `origin` comes from `origin_key`."""
-    return EventId(str(uuid.uuid5(_NAMESPACE, f"event|{origin}")))
+    return EventId(_uuid5(f"event|{origin}"))
 
 
 def derived_task_id(origin: str) -> TaskId:

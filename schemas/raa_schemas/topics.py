@@ -1,6 +1,6 @@
 """Every topic in one declaration: its event, who writes and reads it, key, retention and whether it is public."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -37,11 +37,11 @@ class Topic:
     aggregate: Literal["task", "step"] = "task"
     compacted: bool = False
     retention: timedelta = timedelta(days=7)
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
+    def __post_init__(self) -> None:
         """Name the topic, which is the event's type."""
-        return self.event.event_type()
+        object.__setattr__(self, "name", self.event.event_type())
 
     def aggregate_id(self, tenant: str, task: str, step: str | None) -> AggregateId:
         """Derive the aggregate of a record from its subject and, for step topics, its `ce_step`."""
@@ -81,9 +81,12 @@ TOPICS: Final[dict[str, Topic]] = {
 SERVICES: Final = ("planner", "executor", "reflector", "memory", "router", "safety")
 
 
+_TOPIC_OF: Final = {topic.event: topic for topic in TOPICS.values()}
+
+
 def topic_of(event: type[Event]) -> Topic:
     """Find the declaration of an event's topic."""
-    return TOPICS[event.event_type()]
+    return _TOPIC_OF[event]
 
 
 def dead_letter_topic(group: str) -> str:

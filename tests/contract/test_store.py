@@ -67,6 +67,23 @@ async def test_a_document_of_another_tenant_or_kind_or_name_is_not_found(store: 
     assert await store.find(ACME, "task", "acme/t2") is None
 
 
+async def test_many_documents_are_found_at_once_each_of_its_tenant(store: DocumentStore):
+    first, second = write("acme/t1"), write("other/t1")
+    await store.commit([first, second])
+    wanted = [(OTHER, "other/t1"), (ACME, "acme/none"), (OTHER, "acme/t1"), (ACME, "acme/t1"), (ACME, "acme/t1")]
+    assert await store.find_many("task", wanted) == [second.document, None, None, first.document, first.document]
+    assert await store.find_many("task", []) == []
+
+
+async def test_a_large_batch_names_its_losers(store: DocumentStore):
+    await store.commit([write(f"acme/{number}") for number in range(0, 200, 7)])
+    batch = [write(f"acme/{number}") for number in range(200)]
+    outcomes = await store.commit(batch)
+    assert [number for number, outcome in enumerate(outcomes) if outcome == "lost"] == list(range(0, 200, 7))
+    again = await store.commit([write(f"acme/{number}", expected=1 + number % 2) for number in range(200)])
+    assert again == ["stored", "lost"] * 100
+
+
 async def test_the_second_creation_loses_and_changes_nothing(store: DocumentStore):
     first, second = write("acme/t1", state={"by": 1}), write("acme/t1", state={"by": 2})
     assert await store.commit([first]) == ["stored"]

@@ -59,11 +59,13 @@ class Recent:
         self._order: deque[TopicPartition] = deque()
         self._bytes = 0
 
-    def add(self, record: Record) -> None:
-        """Keep a record and drop the oldest beyond the bound."""
-        self._by_place[record.place].append(record)
-        self._order.append(record.place)
-        self._bytes += _size(record)
+    def add(self, records: Sequence[Record]) -> None:
+        """Keep records and drop the oldest beyond the bound."""
+        for record in records:
+            place = record.place
+            self._by_place[place].append(record)
+            self._order.append(place)
+            self._bytes += _size(record)
         while self._bytes > _RECENT_BYTES:
             oldest = self._by_place[self._order.popleft()].popleft()
             self._bytes -= _size(oldest)
@@ -187,9 +189,8 @@ class EmbeddedBus:
                 done.set_result(None)
         if isinstance(records, Exception):
             return False
-        for record in records:
-            self._recent.add(record)
         if records:
+            self._recent.add(records)
             self.appended.fire()
         return True
 

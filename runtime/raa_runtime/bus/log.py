@@ -1,15 +1,17 @@
 """The embedded log on disk: topics, records and committed offsets in one SQLite file."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from raa_runtime.bus.placement import partition_of
 from raa_runtime.bus.port import Headers, Message, Record, TopicPartition, TopicSpec
-from raa_runtime.state.sqlite import connect
+from raa_runtime.state.sqlite import connect, in_statements
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, partitions INT NOT NULL,
@@ -143,13 +145,11 @@ class Log:
         ends: Mapping[TopicPartition, int],
         commits: Mapping[str, Mapping[TopicPartition, int]],
     ) -> None:
-        self._writer.executemany(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (self._ids[r.topic], r.partition, r.offset, r.timestamp.timestamp(), r.key, _pack(r.headers), r.value)
-                for r in records
-            ],
-        )
+        for start, end in in_statements([len(record.value or b"") for record in records]):
+            rows = [self._row(record) for record in records[start:end]]
+            holes = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
+            insert = f"INSERT INTO records VALUES {holes}"  # noqa: S608  # only question marks
+            self._writer.execute(insert, [value for row in rows for value in row])
         self._writer.executemany(
             "INSERT OR REPLACE INTO ends VALUES (?, ?, ?)",
             [(self._ids[topic], part, end) for (topic, part), end in ends.items()],
@@ -162,6 +162,10 @@ class Log:
                 for (topic, part), following in offsets.items()
             ],
         )
+
+    def _row(self, record: Record) -> tuple[Any, ...]:
+        number, at = self._ids[record.topic], record.timestamp.timestamp()
+        return number, record.partition, record.offset, at, record.key, _pack(record.headers), record.value
 
     def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
         """Read from an offset on, at most `limit` records and about 4 MB."""
@@ -195,9 +199,8 @@ class Log:
 
 
 def _pack(headers: Headers) -> bytes:
-    texts = [(name, None if value is None else value.decode("latin-1")) for name, value in headers]
-    return json.dumps(texts, separators=(",", ":")).encode()
+    return to_json([(name, None if value is None else value.decode("latin-1")) for name, value in headers])
 
 
 def _unpack(packed: bytes) -> Headers:
-    return tuple((name, None if value is None else value.encode("latin-1")) for name, value in json.loads(packed))
+    return tuple((name, None if value is None else value.encode("latin-1")) for name, value in from_json(packed))

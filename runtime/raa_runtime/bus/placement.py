@@ -1,5 +1,7 @@
 """Which partition a key belongs to: murmur2, as Java clients and aiokafka place it."""
 
+from functools import lru_cache
+
 _MASK = 0xFFFFFFFF
 _M = 0x5BD1E995
 _SEED = 0x9747B28C
@@ -19,6 +21,7 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
+@lru_cache(8_192)  # an event's key is that of the event before it
 def partition_of(key: bytes, partitions: int) -> int:
     """Place a key on one of `partitions` partitions."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -17,7 +17,7 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would double what every record pays for it
 class Record:
     """One record as it lies on the bus."""
 
@@ -50,7 +50,7 @@ class UndecodableBatch(PermanentError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """One record to publish; the partition follows from the key (murmur2, as Java clients place it)."""
 

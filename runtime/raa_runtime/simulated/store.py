@@ -108,6 +108,10 @@ class SimulatedStore:
 
         return await self._wire.ask(look)
 
+    async def find_many(self, kind: str, wanted: Sequence[tuple[TenantScope, str]]) -> list[Document | None]:
+        """Load many documents, each by a question of its own, so that they may be of different moments."""
+        return [await self.find(scope, kind, aggregate) for scope, aggregate in wanted]
+
     async def commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         """Write a batch; after an unknown reply what is stored decides, if it can be asked."""
         if not writes:

@@ -135,7 +135,7 @@ class Aggregate(Generic[S]):
 
         A quarantined aggregate has none: nothing of it is taken over before its redrive.
         """
-        if self.quarantined:
+        if self.quarantined or not self.activities:
             return []
         owners = {activity.owner for activity in self.activities.values()}
         return sorted(owners | {stop_mark(item.owner) for item in self.activities.values() if item.stopping})

@@ -1,6 +1,7 @@
 """Group commit: what is written while a commit is under way goes out together with the next one."""
 
 import asyncio
+from collections.abc import Sequence
 
 from raa_runtime.errors import DependencyUnavailable
 from raa_runtime.guard import outcome_of
@@ -17,13 +18,22 @@ class GroupCommit:
         self._waiting: list[tuple[Write, asyncio.Future[Outcome]]] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def write(self, write: Write) -> Outcome:
+    def write(self, write: Write) -> "asyncio.Future[Outcome]":
         """Store a write durably; raises what the store said of this one, DependencyUnavailable if it is away."""
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((write, done))
         if self._running is None:
             self._running = asyncio.create_task(self._run(), name="group-commit")
-        return await done
+        return done
+
+    async def write_all(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
+        """Store many writes; one entry per write, what failed it included."""
+        outcomes: list[Outcome | Exception] = []
+        for done in [self.write(write) for write in writes]:
+            if not done.done():  # after the first, the others of a batch are
+                await asyncio.wait([done])
+            outcomes.append(_outcome(done))
+        return outcomes
 
     async def _run(self) -> None:
         try:
@@ -48,3 +58,10 @@ class GroupCommit:
                 done.set_exception(outcome)
             else:
                 done.set_result(outcome)
+
+
+def _outcome(done: "asyncio.Future[Outcome]") -> Outcome | Exception:
+    problem = done.exception()
+    if isinstance(problem, Exception):
+        return problem
+    return done.result()

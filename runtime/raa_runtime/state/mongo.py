@@ -124,6 +124,15 @@ class MongoStore:
             found = await self._database[kind].find_one({"_id": aggregate, "tenant": scope.tenant}, {"doc": 1})
         return None if found is None else _decode(found)
 
+    async def find_many(self, kind: str, wanted: Sequence[tuple[TenantScope, str]]) -> list[Document | None]:
+        """Load many documents by one query."""
+        async with _translated("loading"):
+            names = [aggregate for _, aggregate in wanted]
+            cursor = self._database[kind].find({"_id": {"$in": names}}, {"doc": 1, "tenant": 1})
+            found = {(row["tenant"], row["_id"]): row for row in await cursor.to_list()}
+        rows = [found.get((scope.tenant, aggregate)) for scope, aggregate in wanted]
+        return [None if row is None else _decode(row) for row in rows]
+
     async def commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         """Write a batch, one bulk per kind; raises DependencyUnavailable when nothing can be said about any of them."""
         by_kind: dict[str, list[int]] = defaultdict(list)

@@ -19,7 +19,7 @@ class KindSpec(NamedTuple):
     indexes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Write:
     """A conditional write: store `document` if the stored version is `expected` (0: if there is none).
 
@@ -58,6 +58,10 @@ class DocumentStore(Protocol):
 
     async def find(self, scope: TenantScope, kind: str, aggregate: str) -> Document | None:
         """Load one document of this tenant; raises DependencyUnavailable."""
+        ...
+
+    async def find_many(self, kind: str, wanted: Sequence[tuple[TenantScope, str]]) -> list[Document | None]:
+        """Load many documents of a kind at once, each of its tenant, None where there is none."""
         ...
 
     async def commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:

@@ -2,13 +2,13 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from raa_runtime.errors import DependencyUnavailable, Misconfigured, PermanentError
 from raa_runtime.scope import TenantScope
@@ -18,6 +18,9 @@ T = TypeVar("T")
 _FULL_SYNC = 2
 # asked only of rows that are due: few, and an index finds them
 _IS_TOMBSTONE = "json_extract(CAST(doc AS TEXT), '$.tombstone')"
+# rows that one statement writes: a power of two, so that few texts have to be prepared, and a bound for large ones
+_MOST_ROWS: Final = 64
+_STATEMENT_BYTES: Final = 1_000_000
 # raised before the statement runs, by a value it cannot hold: the fault of one write, not of the file
 _UNSTORABLE = (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, OverflowError, UnicodeError)
 
@@ -33,17 +36,91 @@ def connect(path: Path, *, isolation: None = None) -> sqlite3.Connection:
     return connection
 
 
+def in_statements(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Split rows of these sizes into slices for one statement each: powers of two that are not too large together.
+
+    SQLite lets go of the interpreter for every statement, and of a busy loop gets it back milliseconds later: many rows
+    in one make a commit under load several times cheaper, and as much faster.
+    """
+    start = 0
+    while start < len(sizes):
+        count = min(_MOST_ROWS, 1 << (len(sizes) - start).bit_length() - 1)
+        while count > 1 and sum(sizes[start : start + count]) > _STATEMENT_BYTES:
+            count //= 2
+        yield start, start + count
+        start += count
+
+
+class Table:
+    """The SQL of one kind's table, for any number of documents at once."""
+
+    def __init__(self, kind: KindSpec) -> None:
+        self.name = kind.name
+        self._marks = kind.indexes
+        marks = [f"mark_{name}" for name in kind.indexes]
+        self._columns = ["id", "tenant", "part", "version", "write_id", "wake_at", "owners", *marks, "doc"]
+        self._hole = f"({', '.join('?' * len(self._columns))})"
+
+    def create(self) -> Iterator[str]:
+        """Give the statements that create what is missing."""
+        marks = "".join(f', "mark_{name}"' for name in self._marks)
+        yield (
+            f'CREATE TABLE IF NOT EXISTS "{self.name}" (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, part INT, '
+            f"version INT NOT NULL, write_id TEXT NOT NULL, wake_at REAL, owners TEXT NOT NULL{marks}, "
+            "doc BLOB NOT NULL)"
+        )
+        yield f'CREATE INDEX IF NOT EXISTS "{self.name}_wake" ON "{self.name}" (wake_at) WHERE wake_at IS NOT NULL'
+        yield f'CREATE INDEX IF NOT EXISTS "{self.name}_owner" ON "{self.name}" (owners) WHERE owners <> \'\''
+        for name in self._marks:
+            yield (
+                f'CREATE INDEX IF NOT EXISTS "{self.name}_mark_{name}" ON "{self.name}" (tenant, "mark_{name}") '
+                f'WHERE "mark_{name}" IS NOT NULL'
+            )
+
+    def insert(self, rows: int) -> str:
+        """Create documents that are not there."""
+        names = ", ".join(f'"{name}"' for name in self._columns)
+        return f'INSERT INTO "{self.name}" ({names}) VALUES {self._holes(rows)} ON CONFLICT DO NOTHING'
+
+    def update(self, rows: int) -> str:
+        """Replace documents whose version is the one before that of their row."""
+        pairs = ", ".join(f'"{name}" = new.column{number}' for number, name in enumerate(self._columns[1:], start=2))
+        version = self._columns.index("version") + 1
+        return (
+            f'UPDATE "{self.name}" AS old SET {pairs} FROM (VALUES {self._holes(rows)}) AS new '
+            f"WHERE old.id = new.column1 AND old.version = new.column{version} - 1"
+        )
+
+    def _holes(self, rows: int) -> str:
+        return ", ".join([self._hole] * rows)
+
+    def values(self, write: Write) -> list[Any]:
+        """Give the row of a document."""
+        document = write.document
+        return [
+            document["_id"],
+            document["tenant"],
+            document["partition"],
+            write.expected + 1,
+            document["write_id"],
+            document["wake_at"],
+            " ".join(document["owners"]),
+            *[document["marks"].get(name) for name in self._marks],
+            write.encoded,
+        ]
+
+
 class SqliteStore:
     """A `DocumentStore` in one file. Reads run in the caller's thread, writes in one thread of their own."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{path.stem}")
-        self._kinds: dict[str, KindSpec] = {}
+        self._tables: dict[str, Table] = {}
 
     async def start(self, kinds: Sequence[KindSpec]) -> None:
         """Open the file and create what is missing."""
-        self._kinds = {kind.name: kind for kind in kinds}
+        self._tables = {kind.name: Table(kind) for kind in kinds}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = connect(self._path)
@@ -56,20 +133,9 @@ class SqliteStore:
         run = self._writer.execute
         run("CREATE TABLE IF NOT EXISTS processes (incarnation TEXT PRIMARY KEY, instance TEXT, beat INT, stopped INT)")
         run("CREATE TABLE IF NOT EXISTS pings (id INT PRIMARY KEY)")
-        for kind in self._kinds.values():
-            marks = "".join(f', "mark_{name}"' for name in kind.indexes)
-            run(
-                f'CREATE TABLE IF NOT EXISTS "{kind.name}" (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, part INT, '
-                f"version INT NOT NULL, write_id TEXT NOT NULL, wake_at REAL, owners TEXT NOT NULL{marks}, "
-                "doc BLOB NOT NULL) WITHOUT ROWID"
-            )
-            run(f'CREATE INDEX IF NOT EXISTS "{kind.name}_wake" ON "{kind.name}" (wake_at) WHERE wake_at IS NOT NULL')
-            run(f'CREATE INDEX IF NOT EXISTS "{kind.name}_owner" ON "{kind.name}" (owners) WHERE owners <> \'\'')
-            for name in kind.indexes:
-                run(
-                    f'CREATE INDEX IF NOT EXISTS "{kind.name}_mark_{name}" ON "{kind.name}" (tenant, "mark_{name}") '
-                    f'WHERE "mark_{name}" IS NOT NULL'
-                )
+        for table in self._tables.values():
+            for statement in table.create():
+                run(statement)
 
     async def close(self) -> None:
         """Close the file."""
@@ -91,8 +157,15 @@ class SqliteStore:
 
     async def find(self, scope: TenantScope, kind: str, aggregate: str) -> Document | None:
         """Load one document of this tenant."""
-        rows = self._rows(f'SELECT doc FROM "{kind}" WHERE id = ? AND tenant = ?', (aggregate, scope.tenant))
-        return from_json(rows[0][0]) if rows else None
+        return (await self.find_many(kind, [(scope, aggregate)]))[0]
+
+    async def find_many(self, kind: str, wanted: Sequence[tuple[TenantScope, str]]) -> list[Document | None]:
+        """Load many documents by one statement."""
+        sql = f'SELECT id, tenant, doc FROM "{kind}" WHERE id IN (SELECT value FROM json_each(?))'
+        rows = self._rows(sql, (to_json([aggregate for _, aggregate in wanted]),))
+        found = {(tenant, aggregate): encoded for aggregate, tenant, encoded in rows}
+        documents = [found.get((scope.tenant, aggregate)) for scope, aggregate in wanted]
+        return [None if encoded is None else from_json(encoded) for encoded in documents]
 
     async def commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         """Write a batch in one transaction; when it fails as a whole, nothing of it is stored."""
@@ -101,42 +174,51 @@ class SqliteStore:
     def _commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [self._put_or_refuse(write) for write in writes]
+            outcomes = self._put_all(writes)
             self._writer.execute("COMMIT")
         finally:
             if self._writer.in_transaction:  # it failed, whatever it was; the next batch needs a clean connection
                 self._writer.execute("ROLLBACK")
         return outcomes
 
+    def _put_all(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
+        if len({(write.kind, write.document["_id"]) for write in writes}) < len(writes):
+            return [self._put_or_refuse(write) for write in writes]  # one of them follows another
+        alike: dict[tuple[str, bool], list[int]] = {}
+        for number, write in enumerate(writes):
+            alike.setdefault((write.kind, write.expected == 0), []).append(number)
+        outcomes: list[Outcome | Exception] = ["lost"] * len(writes)
+        for numbers in alike.values():
+            for start, end in in_statements([len(writes[number].encoded) for number in numbers]):
+                few = numbers[start:end]
+                for number, outcome in zip(few, self._put_alike([writes[number] for number in few]), strict=True):
+                    outcomes[number] = outcome
+        return outcomes
+
+    def _put_alike(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
+        try:
+            stored = self._put(writes)
+        except _UNSTORABLE:
+            return [self._put_or_refuse(write) for write in writes]
+        if stored == len(writes):
+            return ["stored"] * stored
+        return ["stored" if self._is_there(write) else "lost" for write in writes]
+
     def _put_or_refuse(self, write: Write) -> Outcome | Exception:
         try:
-            return self._put(write)
+            return "stored" if self._put([write]) else "lost"
         except _UNSTORABLE as problem:
             return PermanentError(f"{write.kind} {write.document['_id']} cannot be stored: {problem}")
 
-    def _put(self, write: Write) -> Outcome:
-        document = write.document
-        columns = {
-            "id": document["_id"],
-            "tenant": document["tenant"],
-            "part": document["partition"],
-            "version": document["version"],
-            "write_id": document["write_id"],
-            "wake_at": document["wake_at"],
-            "owners": " ".join(document["owners"]),
-        }
-        columns |= {f"mark_{name}": document["marks"].get(name) for name in self._kinds[write.kind].indexes}
-        columns["doc"] = write.encoded
-        names = ", ".join(f'"{name}"' for name in columns)
-        if write.expected == 0:
-            holes = ", ".join("?" * len(columns))
-            sql = f'INSERT INTO "{write.kind}" ({names}) VALUES ({holes}) ON CONFLICT DO NOTHING'
-            cursor = self._writer.execute(sql, tuple(columns.values()))
-        else:
-            pairs = ", ".join(f'"{name}" = ?' for name in columns)
-            sql = f'UPDATE "{write.kind}" SET {pairs} WHERE id = ? AND version = ?'
-            cursor = self._writer.execute(sql, (*columns.values(), document["_id"], write.expected))
-        return "stored" if cursor.rowcount == 1 else "lost"
+    def _put(self, writes: Sequence[Write]) -> int:
+        """Run one statement for writes that all create, or all replace, documents of a kind; says how many it did."""
+        table = self._tables[writes[0].kind]
+        sql = table.insert(len(writes)) if writes[0].expected == 0 else table.update(len(writes))
+        return self._writer.execute(sql, [value for write in writes for value in table.values(write)]).rowcount
+
+    def _is_there(self, write: Write) -> bool:
+        sql = f'SELECT 1 FROM "{write.kind}" WHERE id = ? AND write_id = ?'
+        return bool(self._writer.execute(sql, (write.document["_id"], write.document["write_id"])).fetchall())
 
     async def due(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
         """Name due aggregates, earliest first."""

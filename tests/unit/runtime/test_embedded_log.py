@@ -85,7 +85,7 @@ def test_what_is_kept_in_memory_counts_its_headers(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("raa_runtime.bus.embedded._RECENT_BYTES", 20_000)
     recent, now = Recent(), SystemClock().now()
     for number in range(100):
-        recent.add(Record("t", 0, number, now, b"k", b"", tuple((f"h{at}", b"x") for at in range(10))))
+        recent.add([Record("t", 0, number, now, b"k", b"", tuple((f"h{at}", b"x") for at in range(10)))])
     assert recent.read(TopicPartition("t", 0), 91, 10) is not None
     assert recent.read(TopicPartition("t", 0), 80, 10) is None
 

@@ -54,7 +54,7 @@ async def test_a_write_that_breaks_the_batch_fails_alone_and_nobody_waits_for_ev
 async def test_a_waiter_that_was_cancelled_harms_no_other():
     store: Any = OddStore()
     commit = GroupCommit(store)
-    first, second = (asyncio.create_task(commit.write(Write("good", {}, b"", 0))) for _ in range(2))
+    first, second = (commit.write(Write("good", {}, b"", 0)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     assert await asyncio.wait_for(second, 5) == "stored"
