@@ -94,7 +94,7 @@ async def wait_for(bus: Any, count: int) -> None:
 async def wait_for_tombstones(stores: Collection[DocumentStore]) -> None:
     """Wait until every aggregate has shrunk: what is left to do is to forget them, in days."""
     for store in stores:
-        while ((wake := await store.next_wake(HOP.name, None)) or 2.0**40) < time.time() + 3_600:  # noqa: ASYNC110
+        while (await store.next_wake(HOP.name, None) or 2.0**40) < time.time() + 3_600:  # noqa: ASYNC110
             await asyncio.sleep(0.25)
 
 

@@ -283,7 +283,7 @@ async def test_wakes_under_way_do_not_hide_what_else_is_due(tmp_path: Path):
     store: Any = Store()
     poller = Poller(store, service.platform.clock, [COUNT], lambda: None, lambda *_: None)
     await poller.sweep(under_way=150)
-    assert asked == [350]
+    assert asked == [1_150]
     await service.http.stop()
 
 
