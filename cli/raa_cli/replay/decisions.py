@@ -30,14 +30,18 @@ class Difference:
 def decisions(recording: Recording) -> dict[str, Json]:
     """Write down what was decided, and from which prompt, tools and policy."""
     done = recording.newest(TaskDone)
+    runs = [event for event in recording.all(StepDone) if event.terminal]
+    # whether a run that is cancelled is still judged is a race between the cancel and its last step
+    stopped = {event.plan_version for event in runs if event.run_status == "cancelled"}
+    judged = [event for event in recording.all(ReflectionDone) if event.plan_version not in stopped]
     return {
         "models": [_usage(usage) for usage in recording.all(UsageRecorded)],
         "plans": {f"v{event.plan.version}": _proposed(event) for event in recording.all(PlanProposed)},
         "safety": _safety(recording),
         "approvals": _approvals(recording),
         "steps": {f"v{event.plan_version}/{event.step}": _step(event) for event in recording.all(StepDone)},
-        "runs": {f"v{event.plan_version}": _run(event) for event in recording.all(StepDone) if event.terminal},
-        "reflection": {f"v{event.plan_version}": _reflection(event) for event in recording.all(ReflectionDone)},
+        "runs": {f"v{event.plan_version}": _run(event) for event in runs},
+        "reflection": {f"v{event.plan_version}": _reflection(event) for event in judged},
         "end": _end(done) if done else None,
     }
 

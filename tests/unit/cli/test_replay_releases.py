@@ -13,6 +13,9 @@ from raa_cli.replay.change import Change, Diverged, read_change
 from raa_cli.replay.elsewhere import _command as command
 from raa_cli.replay.elsewhere import _tell as tell
 from raa_cli.replay.elsewhere import find_release, perform
+from raa_cli.replay.evidence import Evidence
+from raa_cli.replay.playing import _deal
+from raa_cli.replay.recording import Recording
 from tests.source_tree import ROOT
 
 
@@ -77,3 +80,12 @@ def test_a_change_is_exactly_one_and_allows_what_is_named():
 def test_a_divergence_names_what_would_let_it_go_on():
     assert str(Diverged("step v1/a", "why", "--allow reads")).endswith("--allow reads lets it go on")
     assert str(Diverged("step v1/a", "why")).endswith("no flag lets it go on")
+
+
+def test_many_tasks_are_dealt_to_a_few_sandboxes_and_each_model_has_its_own():
+    recording = Recording("default", "t", "", (), ())
+    cases = [Evidence(recording, asked) for asked in ["big"] * 60 + ["small"] * 2 + ["big"] * 100]
+    hands = _deal(cases)
+    assert sorted(place for _, places in hands for place in places) == list(range(162))
+    assert [(asked, len(places)) for asked, places in hands] == [("big", 40)] * 4 + [("small", 2)]
+    assert all(cases[place].asked == asked for asked, places in hands for place in places)

@@ -1,18 +1,20 @@
 """Taking inputs in: what may be read, what is refused, what is known of it afterwards; and recall."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raa_planner.activities import question_digest
 from raa_planner.domain.planning import Prepared
 from raa_runtime.activities import ActivityFailed
 from raa_runtime.errors import DependencyUnavailable
 from raa_runtime.scope import TenantScope
 from raa_schemas.ids import TenantId
-from raa_schemas.recall import RecallAnswer, Recalled
+from raa_schemas.recall import RecallAnswer, Recalled, RecallRequest
 from tests.unit.planner.outside import Knowing, call_of, preparation
 from tests.unit.planner.way import lesson
 
@@ -134,6 +136,21 @@ async def test_recall_names_the_inputs_the_tools_and_the_newest_reflections(fold
     assert asked.sources[0].schema_hash == found.sources[0].schema_hash
     assert [one.lesson.id for one in found.lessons] == ["les_1"]
     assert (found.recall_digest, found.memory_degraded) == ("sha256:d", False)
+
+
+async def test_what_memory_gave_is_kept_among_the_blobs_of_the_task(folder: Path):
+    given = [Recalled(lesson=lesson(), applies_to=["a.csv"], why=["same_content"])]
+    memory = Knowing(RecallAnswer(digest="sha256:d", lessons=given))
+    found = await prepared(folder, {"name": "a.csv", "data": "x,y\n1,2\n"}, memory=memory, recall=True)
+    sha256 = (found.recall_ref or "").removeprefix("blob:sha256/")
+    kept = json.loads(await preparation(folder).blobs.get(SCOPE, "t1", sha256))
+    assert [Recalled.model_validate(one) for one in kept["lessons"]] == given
+
+
+async def test_the_question_to_memory_is_the_same_whoever_asks_and_however_fresh_it_must_be():
+    asked = RecallRequest(task="t1", goal="g", tools=["calculate"], after=["r1"])
+    assert question_digest(asked) == question_digest(asked.model_copy(update={"task": "t2", "after": []}))
+    assert question_digest(asked) != question_digest(asked.model_copy(update={"tools": []}))
 
 
 async def test_without_memory_the_task_goes_on_and_says_so(folder: Path):

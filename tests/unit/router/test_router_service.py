@@ -16,8 +16,10 @@ from aiohttp import web
 from raa_router.adapters.openai_compatible import _until
 from raa_router.app import build
 from raa_router.settings import RouterSettings
+from raa_runtime.scope import TenantScope
 from raa_runtime.service import Service
 from raa_runtime.testing import collect, running
+from raa_schemas.ids import TenantId
 from raa_schemas.usage import UsageRecorded
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +120,33 @@ async def test_an_answer_carries_tokens_cost_and_digest_and_its_usage_is_publish
         assert (usage.task_id, usage.purpose, usage.cost_microusd) == ("t1", "plan", 20)
         assert usage.request_digest.startswith("sha256:")
         assert record.key == b"acme/t1"
+
+
+async def test_the_answer_to_a_task_is_kept_among_its_blobs_and_cited(data_folder: Path) -> None:
+    async with Endpoint(reply()).serve() as endpoint, router(data_folder, endpoint) as service:
+        await ask(service)
+        ((_, usage),) = await collect(service.platform.bus, UsageRecorded, 1)
+        sha256 = (usage.answer_ref or "").removeprefix("blob:sha256/")
+        kept = json.loads(await service.platform.blobs.get(TenantScope(TenantId("acme")), "t1", sha256))
+        assert (json.loads(kept["content"]), kept["model"], kept["cost_microusd"]) == (OK, "m1", 20)
+        assert usage.asked == "default"
+
+
+async def test_an_answer_that_cannot_be_kept_is_given_all_the_same(data_folder: Path) -> None:
+    (data_folder / "blobs").write_text("in the way")
+    async with Endpoint(reply()).serve() as endpoint, router(data_folder, endpoint) as service:
+        status, answer, _ = await ask(service)
+        assert (status, content(answer)) == (200, OK)
+        ((_, usage),) = await collect(service.platform.bus, UsageRecorded, 1)
+        assert usage.answer_ref is None
+
+
+async def test_what_nobody_asked_for_a_task_is_not_kept(data_folder: Path) -> None:
+    async with Endpoint(reply()).serve() as endpoint, router(data_folder, endpoint) as service:
+        await ask(service, x_raa_task="")
+        ((_, usage),) = await collect(service.platform.bus, UsageRecorded, 1)
+        assert usage.answer_ref is None
+        assert not (data_folder / "blobs").exists()
 
 
 async def test_the_same_key_replays_the_stored_answer_without_a_second_call(data_folder: Path) -> None:
@@ -285,6 +314,25 @@ async def test_an_address_where_nobody_listens_is_tried_for_a_while_and_then_tol
         assert f"nobody listens for m1 at {gone.url}" in answer["error"]["message"]
         assert "raa model test" in answer["error"]["hint"]
     assert time.monotonic() - begun < 20
+
+
+async def test_a_task_that_waits_for_a_model_can_be_asked_for_which_and_how_it_failed(data_folder: Path) -> None:
+    gone = Endpoint(reply())
+    async with gone.serve():
+        pass
+    async with router(data_folder, gone, refused_seconds=3) as service, aiohttp.ClientSession() as http:
+        asking = asyncio.create_task(ask(service, x_raa_task="t1"))
+        said: list[str] = []
+        async with asyncio.timeout(10):
+            while "nobody listens" not in "".join(said):
+                async with http.get(f"{service.url}/v1/tasks/t1/waiting") as response:
+                    said = (await response.json())["waiting_for"]
+        assert gone.url in said[0]
+        async with http.get(f"{service.url}/v1/tasks/t1/waiting", headers={"x-raa-tenant": "acme"}) as response:
+            assert (await response.json())["waiting_for"] == []
+        assert (await asking)[0] == 424
+        async with http.get(f"{service.url}/v1/tasks/t1/waiting") as response:
+            assert (await response.json())["waiting_for"] == []
 
 
 async def test_empty_answers_are_asked_for_three_times_and_not_for_as_long_as_there_is_time(data_folder: Path) -> None:
