@@ -259,7 +259,7 @@ async def test_a_service_has_caught_up_with_a_topic_that_retention_emptied(
     await service.start()
     try:
         async with asyncio.timeout(20):
-            while not service._consumer or not service._consumer.subscription.assignment():  # noqa: ASYNC110
+            while not service._consumer.subscription.assignment():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             await service.caught_up()
     finally:

@@ -30,6 +30,6 @@ async def hang(*_: Any) -> None:
 
 
 if __name__ == "__main__":
-    service_module.LOOK_SECONDS = 0.2  # type: ignore[misc]
-    watchdog.PATIENCE_SECONDS = 1.0  # type: ignore[misc]
+    vars(service_module)["LOOK_SECONDS"] = 0.2
+    vars(watchdog)["PATIENCE_SECONDS"] = 1.0
     main(build, ServiceSettings)

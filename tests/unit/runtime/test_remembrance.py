@@ -127,7 +127,7 @@ class _Later:
     ],
 )
 def test_times_that_would_lose_or_repeat_work_are_refused_at_the_start(
-    tmp_path: Path, overrides: dict[str, float], named: str
+    tmp_path: Path, overrides: dict[str, Any], named: str
 ):
     with pytest.raises(Misconfigured, match=named):
         Floor(tmp_path, **overrides).build()

@@ -87,12 +87,12 @@ async def test_a_second_process_of_one_name_is_not_taken_for_dead_while_it_lives
         await store.beat(Process(namesake.incarnation, namesake.instance, 2))
         await mine.beat()
         assert mine.dead == frozenset()
-        assert mine.namesake == namesake.incarnation
+        assert mine.lives(namesake.incarnation)
         other.kill()
     clock.seconds += 11
     await mine.beat()
     assert mine.dead == {namesake.incarnation}
-    assert mine.namesake is None
+    assert not mine.lives(namesake.incarnation)
     await store.close()
 
 
