@@ -140,6 +140,19 @@ async def _deferred(service: Any) -> bool:
     return bool(found and found["deferred"])
 
 
+async def test_letters_of_one_task_are_handled_in_the_order_they_were_sent_back(tmp_path: Path):
+    floor = Floor(tmp_path)
+    floor.fail = lambda _: KeyError("bug")
+    async with floor.running() as service:
+        await floor.publish([created("t1", f"g{number}", event_id=f"e{number}") for number in range(6)])
+        found = await letters(floor, 6)
+        floor.fail = lambda _: None
+        for letter in found:
+            await order(floor, letter)
+        await outcomes(floor, 6)
+        assert await goals(service) == [f"g{number}" for number in range(6)]
+
+
 async def test_what_has_ended_refuses(tmp_path: Path):
     floor = Floor(tmp_path)
     floor.effect, floor.fail_rejected = "once", KeyError("bug")
