@@ -4,12 +4,14 @@ What a stage that keeps nothing costs on our bus. A redelivered event is passed 
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from benchmarks.own import HOPS, following
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.consumer import Consumer
+from raa_runtime.errors import DependencyUnavailable
 from raa_runtime.intake import Addressed, read_body
 from raa_runtime.lanes import Lanes
 from raa_runtime.platform import Platform
@@ -51,6 +53,7 @@ class Stage:
             self._lanes,
             lambda taken: taken.aggregate if isinstance(taken, Addressed) else self.name,
             self._handle,
+            self._handle_all,
             self._poison,
             settings.max_in_flight,
             platform.clock,
@@ -62,19 +65,22 @@ class Stage:
         await self._consumer.start()
         self._running = asyncio.create_task(self._consumer.run())
 
-    async def _handle(self, read: Taken) -> None:
-        if not isinstance(read, Addressed):
+    async def _handle(self, taken: Taken) -> None:
+        """Handle what could not be passed on together with others."""
+        if not all(await self._handle_all([taken])):
+            raise DependencyUnavailable("the bus took no message; it is tried again")
+
+    async def _handle_all(self, taken: Sequence[Taken]) -> list[bool]:
+        """Pass on together what starts together, as the runtime does with events that keep state."""
+        events = [(read, read_body(read)) for read in taken if isinstance(read, Addressed)]
+        if len(events) < len(taken):
             raise TypeError("nobody redrives anything into a benchmark")
-        event = read_body(read)
-        self._handled.inc()
-        self.handled += 1
+        self._handled.inc(len(events))
+        self.handled += len(events)
         if not self._passes_on:
-            return
-        [problem] = await self._platform.bus.publish(
-            [self._message(read, following(event.data, read.envelope.subject))]
-        )
-        if problem:
-            raise problem
+            return [True] * len(events)
+        messages = [self._message(read, following(event.data, read.envelope.subject)) for read, event in events]
+        return [problem is None for problem in await self._platform.bus.publish(messages)]
 
     def _message(self, read: Addressed, event: Event) -> Message:
         topic, kind = topic_of(type(event)), event.event_type()
