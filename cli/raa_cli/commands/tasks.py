@@ -24,7 +24,7 @@ Step = Annotated[str, typer.Argument(metavar="STEP", help="The step that waits."
 
 def register(cli: typer.Typer) -> None:
     """Add the commands."""
-    for command in (run, submit, watch, result, cancel, approve, deny):
+    for command in (run, submit, status, watch, result, cancel, approve, deny):
         cli.command()(command)
 
 
@@ -87,6 +87,21 @@ def submit(
 
     wanted = tasks.Wanted(goal, inputs or (), check, plan, memory, budget, deadline, attempts, task_id)
     execute(lambda: tasks.submit(Place(data, bus, tenant), wanted, as_json=as_json))
+
+
+def status(
+    task: TaskName,
+    data: Data = options.DATA,
+    bus: Bus = BusName.EMBEDDED,
+    tenant: Tenant = options.TENANT,
+    as_json: Json = False,
+) -> None:
+    """Say where a task stands and what it waits for, down to the model's address."""
+    from raa_cli import status
+    from raa_cli.execute import execute
+    from raa_cli.session import Place
+
+    execute(lambda: status.status(Place(data, bus, tenant), task, as_json=as_json))
 
 
 def watch(

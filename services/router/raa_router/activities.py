@@ -54,9 +54,30 @@ class Completion:
         self._clients = clients
         self._metrics = metrics
         self._patience = patience
+        self._waiting: dict[tuple[str, str], dict[str, str]] = {}
+
+    def waiting(self, tenant: str, task: str) -> list[str]:
+        """Say which endpoints a task of this process waits for now, and how each failed last."""
+        return list(self._waiting.get((tenant, task), {}).values())
 
     async def __call__(self, call: Call) -> Any:
         """Return the answer as JSON; raises ActivityFailed when no model gave one in time."""
+        try:
+            return await self._until_answered(call)
+        finally:
+            self._note(call, None)
+
+    def _note(self, call: Call, said: str | None) -> None:
+        """Keep what a call waits for; None: it waits no more."""
+        if (task := call.args.get("task")) is None:
+            return
+        calls = self._waiting.setdefault((call.tenant, task), {})
+        if said is not None:
+            calls[call.activity_id] = said
+        elif not (calls.pop(call.activity_id, None), calls)[1]:
+            del self._waiting[call.tenant, task]
+
+    async def _until_answered(self, call: Call) -> Any:
         request = ChatRequest.model_validate(call.args["request"])
         begun, pause, rounds = call.clock.monotonic(), _FIRST_PAUSE, 0
         while True:
@@ -64,6 +85,7 @@ class Completion:
             if isinstance(answer, Answer):
                 return answer.model_dump(mode="json")
             rounds += 1
+            self._note(call, f"{_told(answer).message}; tried {rounds} times")
             wait = _wait(answer, pause)
             spent = call.clock.monotonic() - begun
             if self._patience.is_over(answer, rounds, spent + (wait or 0.0)):
@@ -89,6 +111,8 @@ class Completion:
 
     async def _asked(self, call: Call, spec: ModelSpec, request: ChatRequest, *, fallback: bool) -> Answer | Problem:
         question = _question(call, spec, request)
+        if (call.tenant, call.args.get("task")) not in self._waiting:
+            self._note(call, f"{spec.name} at {spec.endpoint.base_url or 'this process'} has not answered yet")
         begun = call.clock.monotonic()
         try:
             completion = await self._clients[spec.protocol].complete(spec.endpoint, question)

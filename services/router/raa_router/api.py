@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 from uuid import uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
@@ -23,13 +23,14 @@ from raa_runtime.service import Service
 from raa_schemas.canonical import digest, digest_bytes
 from raa_schemas.errors import CODES, ErrorInfo
 from raa_schemas.event import parse_instant
-from raa_schemas.ids import DEFAULT_TENANT, TenantId, is_task_id, is_tenant_id
+from raa_schemas.ids import DEFAULT_TENANT, TENANT_PATTERN, TenantId, is_task_id, is_tenant_id
 
 # An answer that another instance writes is only seen by looking again; looking costs a read, and thousands may wait.
 _FIRST_LOOK_SECONDS: Final = 2.0
 _LAST_LOOK_SECONDS: Final = 30.0
 _STATUS: Final = {"rate_limited": 429, "budget_exhausted": 402, "conflict": 409, "too_large": 413, "unknown_model": 404}
 _MAX_KEY: Final = 256
+Waiting = Callable[[str, str], list[str]]
 
 
 _LATE: Final = ErrorInfo(
@@ -169,8 +170,8 @@ class ChatDesk:
         return kept, f"{budget} micro-USD are left, and {', '.join(needs)}; raise budget_usd or use a cheaper model"
 
 
-def routes(desk: ChatDesk, catalogue: Catalogue, clock: Clock, request_seconds: float) -> APIRouter:
-    """Build the routes."""
+def routes(desk: ChatDesk, catalogue: Catalogue, clock: Clock, request_seconds: float, waiting: Waiting) -> APIRouter:
+    """Build the routes; `waiting` says which endpoints a tenant's task waits for in this process."""
     router = APIRouter(prefix="/v1")
     body = {"application/json": {"schema": ChatRequest.model_json_schema()}}
 
@@ -185,6 +186,13 @@ def routes(desk: ChatDesk, catalogue: Catalogue, clock: Clock, request_seconds: 
         except TransientError as problem:
             said = ErrorInfo(code="model_unavailable", message=str(problem), retryable=True, hint="try again later")
         return JSONResponse(said) if isinstance(said, dict) else _failed(said)
+
+    @router.get("/tasks/{task_id}/waiting")
+    async def waiting_for(
+        task_id: str, x_raa_tenant: Annotated[str, Header(pattern=TENANT_PATTERN)] = DEFAULT_TENANT
+    ) -> dict[str, list[str]]:
+        """Say which endpoints a task waits for now, and how each failed last; of this instance only."""
+        return {"waiting_for": waiting(x_raa_tenant, task_id)}
 
     @router.get("/models")
     async def models() -> dict[str, Any]:

@@ -45,7 +45,7 @@ def build(
         "litellm": LitellmModel(),
     }
     retention = timedelta(seconds=settings.answer_retention_seconds)
-    completion: Run = Completion(catalogue, clients, counts, Patience(settings.retry_seconds, settings.refused_seconds))
+    completion = Completion(catalogue, clients, counts, Patience(settings.retry_seconds, settings.refused_seconds))
     complete = Keeping(through(completion) if through else completion, platform.blobs, log)
 
     # without Redis the cache would only hold in memory what the store next to it holds
@@ -60,7 +60,7 @@ def build(
         "router", settings, platform, kinds=[CHAT], metrics=metrics,
         does=[Does(COMPLETE, CHAT, complete, partial(handlers.on_completed, retention=retention))],
         timers=[Timer(EXPIRE, CHAT, handlers.on_expired)],
-        api=api.routes(desk, catalogue, platform.clock, settings.request_seconds),
+        api=api.routes(desk, catalogue, platform.clock, settings.request_seconds, completion.waiting),
     )  # fmt: skip
     return service
 

@@ -1,6 +1,11 @@
 """Mistakes a person makes at the command line: each is named, with what to do; and programs can read it, too."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,3 +84,28 @@ def test_a_second_use_of_a_task_id_is_pointed_out_with_what_is_ignored(raa: Raa,
     assert "this is the first submission's task, not with this goal and success check" in other.err
     assert "submitted with the goal 'what is 6 * 7'" in other.err
     assert raa("result", "mine", "--json").json["result"] == 42
+
+
+def test_the_status_of_a_task_that_waits_for_a_model_names_its_address(raa: Raa, data_folder: Path):  # noqa: F811
+    silent = socket.create_server(("127.0.0.1", 0))  # takes connections and answers nothing, as a hanging model does
+    address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+    environment = os.environ | {"OPENAI_BASE_URL": address, "OPENAI_API_KEY": "x", "OPENAI_MODEL": "m"}
+    command = [sys.executable, "-m", "raa_cli", "up", "--data", str(data_folder / "d"), "--json"]
+    with silent, subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout is not None
+        assert json.loads(up.stdout.readline())["ready"]
+        task = raa("submit", "plan something", "--json").json["task_id"]
+        said: Any = {"models": []}
+        for _ in range(100):
+            if (said := raa("status", task, "--json").json)["models"]:
+                break
+        up.send_signal(signal.SIGTERM)
+    assert (said["state"], said["problem"]) == ("planning", None)
+    assert address in said["models"][0]
+    assert "goes on with `raa up" in raa("status", task).out
+
+
+def test_the_status_of_a_task_that_ended_is_its_outcome(raa: Raa, data_folder: Path):  # noqa: F811
+    task = raa("run", "what is 6 * 7", "--json").json["task_id"]
+    assert raa("status", task).out.strip() == f"{task} succeeded"
+    assert "has no task 'nobody'" in raa("status", "nobody").err

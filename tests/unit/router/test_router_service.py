@@ -321,18 +321,20 @@ async def test_a_task_that_waits_for_a_model_can_be_asked_for_which_and_how_it_f
     async with gone.serve():
         pass
     async with router(data_folder, gone, refused_seconds=3) as service, aiohttp.ClientSession() as http:
-        asking = asyncio.create_task(ask(service, x_raa_task="t1"))
-        said: list[str] = []
+
+        async def waiting(tenant: str) -> list[str]:
+            async with http.get(f"{service.url}/v1/tasks/t1/waiting", headers={"x-raa-tenant": tenant}) as response:
+                found: list[str] = (await response.json())["waiting_for"]
+                return found
+
+        asking = asyncio.create_task(ask(service))
         async with asyncio.timeout(10):
-            while "nobody listens" not in "".join(said):
-                async with http.get(f"{service.url}/v1/tasks/t1/waiting") as response:
-                    said = (await response.json())["waiting_for"]
+            while "nobody listens" not in "".join(said := await waiting("acme")):
+                await asyncio.sleep(0.01)
         assert gone.url in said[0]
-        async with http.get(f"{service.url}/v1/tasks/t1/waiting", headers={"x-raa-tenant": "acme"}) as response:
-            assert (await response.json())["waiting_for"] == []
+        assert await waiting("another") == []
         assert (await asking)[0] == 424
-        async with http.get(f"{service.url}/v1/tasks/t1/waiting") as response:
-            assert (await response.json())["waiting_for"] == []
+        assert await waiting("acme") == []
 
 
 async def test_empty_answers_are_asked_for_three_times_and_not_for_as_long_as_there_is_time(data_folder: Path) -> None:
