@@ -329,7 +329,7 @@ async def test_a_task_that_waits_for_a_model_can_be_asked_for_which_and_how_it_f
 
         asking = asyncio.create_task(ask(service))
         async with asyncio.timeout(10):
-            while "nobody listens" not in "".join(said := await waiting("acme")):
+            while "nobody listens" not in "".join(said := await waiting("acme")):  # noqa: ASYNC110  # it is asked for
                 await asyncio.sleep(0.01)
         assert gone.url in said[0]
         assert await waiting("another") == []
