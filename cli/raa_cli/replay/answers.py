@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 
 from raa_cli.replay.change import Allowed, Change, Diverged
@@ -24,6 +24,8 @@ from raa_schemas.recall import RecallAnswer, RecallRequest
 
 ALLOW_MODEL: Final = "--allow model"
 ALLOW_READS: Final = "--allow reads"
+_BEYOND: Final = timedelta(days=1)
+_AT_ONCE: Final = 0.01
 
 
 @dataclass
@@ -146,6 +148,8 @@ class RecordedTools:
         outcome = self._recorded(served, call, path)
         if outcome is not None:
             served.durations[path] = outcome.told.usage.duration_ms
+            if outcome.told.outcome == "cancelled":
+                await _until_stopped(call, served)
             return await _as_then(served, outcome, served.starts[path])
         tool = call.args["tool"]
         why = f"{tool} is called with arguments or files that are not recorded"
@@ -175,14 +179,24 @@ def _same_files(then: Mapping[str, str], now: Mapping[str, str]) -> bool:
     return all(then[name] == now[name] for name in then.keys() & now.keys())
 
 
+async def _until_stopped(call: Call, served: Served) -> None:
+    """Wait for the stop that ended this step when it was recorded.
+
+    Its own time limit must not be faster here. The limit of this try is running, so the next one gets a longer one.
+    """
+    longest = served.evidence.recording.ended + _BEYOND
+    if call.deadline < longest:
+        call.deadline = longest
+        raise DependencyUnavailable("the step was stopped when it was recorded", retry_after=_AT_ONCE)
+    await asyncio.Event().wait()
+
+
 async def _as_then(served: Served, outcome: Outcome, start: int) -> Any:
     told = outcome.told
     if start <= outcome.unknown or told.outcome == "outcome_unknown":
         return {"status": "unknown"}
     if start < told.attempt and told.outcome == "succeeded":
         raise ActivityFailed(error("tool_timeout", "an earlier start of this step failed for a passing reason"))
-    if told.outcome == "cancelled":
-        await asyncio.Event().wait()  # until the step is stopped, as it was then
     await served.before(outcome.at)
     if told.error is not None:
         raise ActivityFailed(told.error)

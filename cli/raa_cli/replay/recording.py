@@ -45,6 +45,11 @@ class Recording:
         """Give the time of its first event."""
         return self.events[0].envelope.time
 
+    @property
+    def ended(self) -> datetime:
+        """Give the time of its last event."""
+        return self.events[-1].envelope.time
+
     def why_not(self) -> str | None:
         """Say why it cannot be replayed: it runs, or some of its events are past the retention of their topic."""
         done, status = self.newest(TaskDone), self.newest(TaskStatus)
