@@ -152,7 +152,7 @@ def _event(record: Seen, name: str, deployment: str) -> Told | None:
     if not isinstance(body, dict):
         return None
     bound, event_type = _of_tenant(name)
-    origin = f"{deployment}|{record.topic}|{record.partition}|{record.offset}|{round(record.timestamp * 1000)}"
+    origin = f"{deployment}|{record.topic}|{record.partition}|{record.offset}|{int(record.timestamp * 1000)}"
     task = headers.get("ce_subject") or body.get("task_id") or _derived("task", origin)
     if not isinstance(task, str) or not _TASK_ID.fullmatch(task):
         return None

@@ -207,7 +207,7 @@ def _common(folder: Path, server: Server, operator: Operator) -> dict[str, str]:
         "test_marks": str(marks),
         "test_tool_seconds": "4",
         "tool_slots": "64",
-        "test_short_preparation": "1",
+        "test_short_preparation": "3",
         "test_short_grace": "1",
     }
 
