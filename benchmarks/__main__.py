@@ -39,6 +39,7 @@ ALL: dict[str, Callable[[Options], None]] = {
     "B3": partial(_load, "b3"),
     "B4": partial(_load, "b4"),
     "B12": partial(_load, "b12"),
+    "B13": partial(_alone, "hot_path"),
     "floor": partial(_alone, "floor"),
     "tasks": partial(_alone, "tasks"),
 }
