@@ -160,6 +160,13 @@ def test_a_submission_that_was_refused_may_end_as_rejected() -> None:
     assert (verdict.violations, verdict.figures["tasks"]) == ([], 0)
 
 
+def test_a_refused_record_that_names_nothing_readable_may_end_as_rejected() -> None:
+    letter = Seen("planner.dlq", 0, 0, 1.0, {"dl_kind": "record", "dl_group": "planner"}, b"")
+    rejected = record("task.done", 0, 2.0, {"outcome": "rejected"})
+    assert judge([letter, rejected], []).violations == []
+    assert judge([rejected], []).violations != []
+
+
 def test_a_deployment_sees_its_own_topics() -> None:
     mine = [replace(one, topic=f"blue.{one.topic}") for one in good_run()]
     assert judge(mine, [], deployment="blue").figures["ended"] == 1
