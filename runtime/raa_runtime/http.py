@@ -26,10 +26,8 @@ KEEP_ALIVE_SECONDS = 75
 OPERATIONS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-def listen(host: str, port: int) -> socket.socket | None:
-    """Bind a TCP socket; port 0 takes a free one, an empty host none at all. Raises Misconfigured when it cannot."""
-    if not host:
-        return None
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a TCP socket; port 0 takes a free one. Raises Misconfigured when it cannot."""
     # With the protocol named, asyncio switches Nagle's algorithm off; without it each answer waits 40 ms for an ACK.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

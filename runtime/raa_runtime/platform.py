@@ -104,7 +104,8 @@ async def open_platform(settings: ServiceSettings, *, connect: bool = True) -> A
     blobs = open_blobs(settings.blobs_url or f"file:{settings.data / 'blobs'}", settings.deployment)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     try:
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=settings.http_max_connections)) as http:
+        connector = aiohttp.TCPConnector(limit=settings.http_max_connections)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
             yield Platform(
                 settings.deployment,
                 settings.data,

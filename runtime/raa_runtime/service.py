@@ -123,7 +123,7 @@ class Service:
         own_pings: dict[str, Ping] = {"bus": platform.bus.ping, "store": self._check_store}
         self.http = HttpServer(
             name,
-            listen(settings.http_host, settings.http_port),
+            listen(settings.http_host, settings.http_port) if settings.http_host else None,
             api,
             self.metrics,
             self._unready,

@@ -45,7 +45,10 @@ def _program(name: str) -> str:
 
 
 def _as_user() -> Sequence[str]:
-    """Prefix a command: PostgreSQL refuses to run as root. A change of user forgets the parent-death signal, so it is set again."""
+    """Prefix a command: PostgreSQL refuses to run as root.
+
+    A change of user forgets the parent-death signal, so it is set again.
+    """
     if os.geteuid() != 0:
         return ()
     return ("setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups", "--pdeathsig=INT", "--")

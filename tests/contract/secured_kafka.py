@@ -47,14 +47,14 @@ class Secured:
 def secured_kafka(folder: Path) -> Iterator[Secured]:
     """Run the broker while the block runs; skips like the `kafka` fixture, which the test asks for, too."""
     program("java", "default-jre-headless")
-    jars = filled(plain._folder()) / "jars"
+    jars = filled(plain.recipe()) / "jars"
     port, admin = free_port(), free_port()
     authority = _certify(folder)
     settings = _write_settings(folder, port, admin)
-    java = ["java", *plain._JVM, "-cp", f"{jars}/*"]
+    java = ["java", *plain.JVM, "-cp", f"{jars}/*"]
     users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in USERS.items()]
     added = [part for user in users for part in ("--add-scram", user)]
-    subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", plain._CLUSTER, "-c", str(settings), *added],
+    subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", plain.CLUSTER, "-c", str(settings), *added],
                    check=True, stdout=subprocess.DEVNULL)  # fmt: skip
     command = [*java, "kafka.Kafka", str(settings)]
     with serve(command, address=f"{LOOPBACK}:{port}", folder=folder, ready=lambda: answers(port)) as server:

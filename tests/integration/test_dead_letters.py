@@ -53,7 +53,7 @@ class Operator:
     @contextlib.asynccontextmanager
     async def stack(self, **overrides: Any) -> AsyncIterator[Stack]:
         (self.folder / "tools.py").write_text(TOOLS)
-        given = {"tools": [self.folder / "tools.py"], "create_topics": True} | overrides
+        given: dict[str, Any] = {"tools": [self.folder / "tools.py"], "create_topics": True} | overrides
         async with Stack(self.place.data, bus=self.place.bus, drain_seconds=2, **given) as stack:
             await stack.ready(60)
             yield stack

@@ -20,7 +20,7 @@ from raa_cli.dlq.scan import Standing, Wanted, letters, standings
 from raa_cli.execute import UsageProblem
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.deadletters import DeadLetter, read_letter
-from raa_runtime.redrive import Decision, order_message
+from raa_runtime.redrive import Action, Decision, order_message
 from raa_schemas.envelope import Envelope
 from raa_schemas.redrive import RedriveDone
 
@@ -80,7 +80,8 @@ def test_letters_are_counted_by_their_newest_decision_and_each_once():
     found = [dead(n).letter("") for n in range(4)]
 
     def orders() -> Any:
-        for action, letter in (("drop", found[0]), ("redrive", found[1]), ("edit", found[2]), ("redrive", found[3])):
+        actions: tuple[Action, ...] = ("drop", "redrive", "edit", "redrive")
+        for action, letter in zip(actions, found, strict=True):
             yield record_of(order_message(letter, Decision(action, "ann", NOON), deployment="", aggregate=None))
 
     def outcomes() -> Any:

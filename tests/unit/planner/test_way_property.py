@@ -11,6 +11,7 @@ from raa_planner.domain.scheduler import Policy
 from raa_planner.handlers import PLAN, PREPARE
 from raa_schemas.errors import error
 from raa_schemas.plan import PlanProposed
+from raa_schemas.redrive import RedriveOutcome
 from raa_schemas.task import Constraints, TaskDone
 from tests.unit.planner.way import NOON, Way, handlers_of, lesson, plan
 
@@ -57,6 +58,7 @@ def _version(way: Way, number: int) -> int:
     return max(1, way.state.plan_version - (number == 3))
 
 
+SOLVED: list[RedriveOutcome] = ["handled", "ignored", "failed", "dropped"]
 ACTIONS: dict[str, Callable[[Way, int], Any]] = {
     "create": _create,
     "prepare": _prepare,
@@ -74,7 +76,7 @@ ACTIONS: dict[str, Callable[[Way, int], Any]] = {
     "decide": lambda way, n: way.decided(f"a{n}", verdict=["approve", "deny", "happened", "give_up"][n]),
     "stall": lambda way, n: way.stalled(f"a{n}"),
     "lost": lambda way, n: way.stalled(f"a{n}", "planner", "task.created"),
-    "solve": lambda way, n: way.solved(f"a{n}", ["handled", "ignored", "failed", "dropped"][n]),
+    "solve": lambda way, n: way.solved(f"a{n}", SOLVED[n]),
     "cancel": lambda way, _: way.cancelled(),
     "wait": lambda way, n: way.later(10.0**n),
 }

@@ -180,10 +180,11 @@ async def test_what_is_kept_in_memory_is_what_a_reload_would_give(desk: Desk):
 
 def test_the_cache_drops_the_oldest_beyond_its_bytes():
     cache = Cache(most_bytes=10_000)
+    size = 0
     for number in range(100):
         aggregate = Aggregate(AggregateId(f"acme/{number}"), "acme", str(number), Counted())
-        cache.put("counted", Known(aggregate, [], len(encode(COUNTED, aggregate).encoded)))
-    size = len(encode(COUNTED, aggregate).encoded)
+        size = len(encode(COUNTED, aggregate).encoded)
+        cache.put("counted", Known(aggregate, [], size))
     assert 10_000 // size - 2 <= len(cache) <= 10_000 // size + 2
     assert cache.look("counted", "acme/99") is not None
     assert cache.take("counted", "acme/0") is None

@@ -176,7 +176,9 @@ async def test_a_quarantined_aggregate_takes_the_outcome_it_could_not_take_and_g
         assert letter.kind == "aggregate"
         await floor.publish([rejected(number=number) for number in range(3)])
         await service.caught_up()
-        assert len((await service._db.find(ME, "count", "default/t1"))["deferred"]) == 3
+        held = await service._db.find(ME, "count", "default/t1")
+        assert held
+        assert len(held["deferred"]) == 3
         floor.fail_worked = None
         await order(floor, letter)
         [done] = await floor.eventually("task.done", 1)
@@ -190,7 +192,7 @@ async def test_a_quarantined_aggregate_takes_the_outcome_it_could_not_take_and_g
 
 
 async def _worked_off(service: Any) -> bool:
-    found = await service._db.find(ME, "count", "default/t1")
+    found = await service._db.find(ME, "count", "default/t1") or {}
     return not found["quarantined"] and not found["deferred"] and found["state"]["rejected"] == 3
 
 
@@ -204,6 +206,7 @@ async def test_an_aggregate_that_fails_again_stays_in_quarantine_with_a_new_lett
         [_, second] = await letters(floor, 2)
         assert (second.kind, second.parent) == ("aggregate", first.id)
         found = await service._db.find(ME, "count", "default/t1")
+        assert found
         assert found["quarantined"]
         floor.fail_worked = None
         await order(floor, second)
