@@ -8,10 +8,10 @@ import asyncio
 import heapq
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
+from raa_runtime.guard import result_of
 from raa_runtime.simulated.process import PROCESS, Process, process_of
 
 MOST_STEPS: Final = 2_000_000
@@ -149,5 +149,4 @@ def dismiss(task: "asyncio.Task[Any]") -> None:
 def lay_to_rest(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Close the coroutines of dismissed tasks once nothing they do in passing can reach anybody."""
     for task in tasks:
-        with suppress(Exception):
-            task.get_coro().close()
+        result_of(task.get_coro().close)  # whatever it raises now, nobody waits for it
