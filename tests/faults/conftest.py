@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.faults.report import LONG, Row, table, write
+from tests.faults.report import KEPT, LONG, Row, table, write
 from tests.faults.trial import Trial, separate
 
 _ROWS = pytest.StashKey[list[Row]]()
@@ -28,7 +28,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if rows:
         terminalreporter.section("faults", sep="-")
         terminalreporter.write_line(table(rows))
-        if LONG:
+        if KEPT:
             write(rows)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 RESULTS: Final = Path(__file__).parents[2] / "benchmarks" / "results" / "faults.json"
 LONG: Final = os.environ.get("RAA_FAULTS", "") == "long"
+KEPT: Final = os.environ.get("RAA_FAULTS", "") in {"long", "short"}
 _COLUMNS: Final = ("id", "where", "injected", "figures", "verdict")
 
 
