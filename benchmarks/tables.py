@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, made from benchmarks/results/ and put between the markers of the page."""
+"""The tables of docs/performance.md and docs/delivery.md, made from benchmarks/results/, between the pages' markers."""
 
 import json
 import re
@@ -8,15 +8,16 @@ from typing import Any
 
 from benchmarks.results import RESULTS, ROOT
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "delivery.md")
 MARKERS = re.compile(r"(<!-- table (?P<name>\w+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 Result = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 
-def rewrite(page: Path = PAGE, results: Path = RESULTS) -> None:
-    """Put the newest results into the page."""
-    page.write_text(filled(page.read_text(), results))
+def rewrite(pages: Iterable[Path] = PAGES, results: Path = RESULTS) -> None:
+    """Put the newest results into the pages."""
+    for page in pages:
+        page.write_text(filled(page.read_text(), results))
 
 
 def filled(text: str, results: Path) -> str:
@@ -26,6 +27,8 @@ def filled(text: str, results: Path) -> str:
 
 def _section(name: str, results: Path) -> str:
     path = results / f"{name}.json"
+    if name == "faults":
+        return _faults(json.loads(path.read_text())) if path.exists() else "Not measured yet: `make faults`.\n"
     if not path.exists():
         return f"Not measured yet: `make bench ARGS={name.upper()}`.\n"
     result = json.loads(path.read_text())
@@ -137,6 +140,15 @@ def _b12(result: Result) -> str:
         ["what", "seconds to start", "resident MB when idle"],
         ([row["title"], _of(row["seconds"]), _of(row["resident_mb"])] for row in result["rows"]),
     )
+
+
+def _faults(result: Result) -> str:
+    rows = (
+        [row["id"], row["where"], row["injected"], "; ".join(f"{name.replace('_', ' ')} {_number(value)}"
+         for name, value in row["figures"].items()), row["verdict"], f"{row['form']}, {row['measured_at'][:10]}"]
+        for row in result["faults"].values()
+    )  # fmt: skip
+    return table(["fault ", "where ", "what was done ", "figures ", "verdict ", "form "], rows) + "\n"
 
 
 def _plain(result: Result) -> str:

@@ -3,18 +3,21 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks.adapters import ADAPTERS, chosen
 from benchmarks.results import RESULTS, Target
-from benchmarks.tables import MARKERS, PAGE, filled, table
+from benchmarks.tables import MARKERS, PAGES, filled, table
 
 
-def test_the_committed_page_shows_the_committed_results():
-    text = PAGE.read_text()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_committed_page_shows_the_committed_results(page: Path):
+    text = page.read_text()
     assert filled(text, RESULTS) == text, "make bench ARGS=tables"
 
 
 def test_every_result_file_has_its_table_on_the_page():
-    shown = {found["name"] for found in MARKERS.finditer(PAGE.read_text())}
+    shown = {found["name"] for page in PAGES for found in MARKERS.finditer(page.read_text())}
     assert {path.stem for path in RESULTS.glob("*.json")} <= shown
 
 
