@@ -155,12 +155,12 @@ class Burial:
 
         The outcome is kept, so that a redrive hands it over instead of doing the work again.
         """
-        if unit.aggregate.quarantined:
-            unit.ignore("it waits for its redrive already")
+        before, unit.aggregate.quarantined = unit.aggregate.quarantined, True
+        kept = lost is not None and keep_outcome(unit, lost)
+        if before:
+            if not kept:
+                unit.ignore("it waits for its redrive already")
             return
-        unit.aggregate.quarantined = True
-        if lost is not None:
-            keep_outcome(unit, lost)
         letter = self.aggregate_letter(unit, problem)
         self._put(unit, letter, unit.kind.name, None)
         if self.service == "planner":  # it cannot tell itself by task.stalled any more
@@ -264,13 +264,14 @@ class Burial:
         )
 
 
-def keep_outcome(unit: Unit[Any], lost: Completed) -> None:
-    """Keep the outcome of an activity with its intent; a huge one only if nobody may do the work again."""
+def keep_outcome(unit: Unit[Any], lost: Completed) -> bool:
+    """Keep the outcome of an activity with its intent; a huge one only if nobody may simply do the work again."""
     activity = unit.aggregate.activities.get(lost.activity_id)
     if activity is None or activity.epoch != lost.epoch:
-        return
+        return False
     if len(to_json(asdict(lost))) <= MOST_KEPT_BYTES:
         activity.kept = asdict(lost)
-    elif activity.effect == "once":
+    elif activity.effect in {"once", "checkable"}:
         too_large = error("too_large", f"{lost.kind} is done; its result was too large to keep until the redrive")
         activity.kept = asdict(replace(lost, outcome="failed", result=None, error=too_large))
+    return activity.kept is not None

@@ -262,11 +262,11 @@ class UnitOfWork:
         await self.publish(unit.aggregate)
 
     def _launch_own(self, unit: Unit[Any]) -> None:
-        """Launch every intent of this process; those under way are not launched again."""
+        """Launch every intent of this process; those under way are not launched again, nor those with an outcome."""
         if unit.aggregate.quarantined:
             return
         for activity in list(unit.aggregate.activities.values()):
-            if activity.owner == self.owner:
+            if activity.owner == self.owner and activity.kept is None:
                 self.launch(unit.kind.name, unit.aggregate, activity)
 
     async def publish(self, aggregate: Aggregate[Any]) -> None:

@@ -41,17 +41,21 @@ def fire_timers(unit: Unit[Any], handlers: dict[str, TimerHandler]) -> None:
 def forget_ended(aggregate: Aggregate[Any], dead: Collection[str], now: float) -> None:
     """Drop the activities of an ended aggregate that nobody runs any more; those asked to stop say so themselves."""
     for activity in list(aggregate.activities.values()):
-        if activity.owner in dead or now > activity.deadline + ACTIVITY_GRACE_SECONDS:
+        ended = activity.kept is not None or activity.owner in dead
+        if ended or now > activity.deadline + ACTIVITY_GRACE_SECONDS:
             del aggregate.activities[activity.id]
 
 
 def take_over(unit: Unit[Any], dead: Collection[str], completed: dict[str, CompletedHandler]) -> None:
     """Settle or reclaim the activities of dead processes and those far past their deadline.
 
-    What may be repeated starts again here; `once` ends as unknown, because nobody may repeat it.
+    What may be repeated starts again here; `once` ends as unknown, because nobody may repeat it. Once the aggregate has
+    ended, be it by one of them, the others decide nothing.
     """
     now = unit.now.timestamp()
     for activity in list(unit.aggregate.activities.values()):
+        if unit.closed:
+            return
         if activity.kept is not None:
             del unit.aggregate.activities[activity.id]
             unit.cause_id = activity.cause_id or unit.cause_id
