@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from raa_runtime.clock import Clock
 from raa_runtime.errors import LeaseLost, PermanentError, RaaError, TransientError
@@ -127,7 +127,7 @@ class Activities:
         call = Call(
             activity_id=activity.id,
             kind=activity.kind,
-            args=activity.args,
+            args=from_json(to_json(activity.args)),  # the aggregate in memory keeps its own
             tenant=TenantId(aggregate.tenant),
             task_id=TaskId(aggregate.task_id),
             aggregate=aggregate.id,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 
+from pydantic_core import from_json, to_json
+
 from raa_runtime.state.aggregate import Activity, Aggregate, Entry, S
 from raa_runtime.state.codec import Kind
 from raa_schemas.canonical import digest
@@ -183,7 +185,7 @@ class Unit(Generic[S]):
         activity = Activity(
             id=name,
             kind=kind,
-            args=args,
+            args=from_json(to_json(args)),  # as it will be read back; the caller may go on with its own
             key=key or digest(identity).removeprefix("sha256:")[:40],
             effect=effect,
             owner=self.owner,

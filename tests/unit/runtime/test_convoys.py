@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,17 @@ async def test_what_is_kept_in_memory_is_what_a_reload_would_give(desk: Desk):
     stored = decode(COUNTED, await desk.document("t"))
     stored.outbox = []
     assert kept == stored
+
+
+async def test_the_arguments_of_an_activity_do_not_change_with_the_state_they_came_from(desk: Desk):
+    def start(unit: Unit[Counted]) -> None:
+        unit.state.seen.append("first")
+        unit.start("work", {"seen": unit.state.seen}, timeout=timedelta(minutes=1))
+
+    await desk.work.run(at("t"), start, "event", arrived("t", 1))
+    unit = await desk.work.run(at("t"), note("second"), "event", arrived("t", 2))
+    assert unit.state.seen == ["first", "second"]
+    assert [activity.args for activity in unit.activities.values()] == [{"seen": ["first"]}]
 
 
 def test_the_cache_drops_the_oldest_beyond_its_bytes():
