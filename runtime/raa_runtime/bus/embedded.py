@@ -159,7 +159,7 @@ class EmbeddedBus:
                     self._put_back(commits)
                     if not self._waiting:
                         break
-            await self._prune_if_due()
+                await self._prune_if_due()  # here, because what comes meanwhile has to be written after it
         finally:
             self._writing = None
 
