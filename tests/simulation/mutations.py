@@ -1,11 +1,11 @@
 """Rules of the runtime, each broken on purpose: a simulator that does not notice would prove nothing."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-from raa_runtime import dispatch, unit_of_work
+from raa_runtime import convoy, dispatch, unit_of_work
 from raa_runtime.dispatch import Dispatcher
 from raa_runtime.simulated.world import replaced
 from raa_runtime.unit_of_work import UnitOfWork
@@ -15,11 +15,11 @@ Replacement = tuple[Any, str, Callable[[Any], Any]]
 
 
 def publish_before_write(original: Any) -> Any:
-    async def store(self: UnitOfWork, unit: Any, *rest: Any) -> Any:
-        await self.publish(unit.aggregate)
-        return await original(self, unit, *rest)
+    async def stored(work: UnitOfWork, riders: Any) -> Any:
+        await convoy._published(work, riders)
+        return await original(work, riders)
 
-    return store
+    return stored
 
 
 def skip_catch_up(_: Any) -> Any:
@@ -88,38 +88,43 @@ def forget_wake(original: Any) -> Any:
 
 
 def overtake_deferred(_: Any) -> Any:
-    async def process(self: Dispatcher, addressed: Any, event: Any, *_: Any) -> None:
-        on = self.on[addressed.topic.name]
-        await self.work.run(self._address(on.kind, addressed), lambda unit: on.handler(unit, event), "event", event)
-
-    return process
-
-
-def believe_every_event_new(_: Any) -> Any:
-    async def refuse(self: UnitOfWork, unit: Any, event: Any, *, cached: bool) -> None:
+    def decide(self: Dispatcher, addressed: Any, event: Any, _: Any, unit: Any) -> None:
         unit.cause_id = event.id
-        if unit.is_new:
-            unit.take_context(event)
+        self.on[addressed.topic.name].handler(unit, event)
+
+    return decide
+
+
+def nothing_is_known(_: Any) -> Any:
+    return lambda *_: False
+
+
+def refuse_nothing(_: Any) -> Any:
+    async def refuse(self: UnitOfWork, *_: Any) -> None:
+        return
 
     return refuse
 
 
-MUTATIONS: Final[Mapping[str, Replacement]] = {
-    "publish before the write": (UnitOfWork, "_store", publish_before_write),
-    "skip the outbox of a duplicate": (UnitOfWork, "_catch_up", skip_catch_up),
-    "commit past an unsettled record": (Watermark, "settle", commit_past_the_unsettled),
-    "no fencing of epochs": (Dispatcher, "_complete", no_fencing),
-    "run `once` again after a crash": (dispatch, "take_over", rerun_once),
-    "forget wake_at when an activity ends": (unit_of_work, "wake_time", forget_wake),
-    "overtake deferred events": (Dispatcher, "_process", overtake_deferred),
-    "take a duplicate for new": (UnitOfWork, "_refuse_duplicate", believe_every_event_new),
+MUTATIONS: Final[Mapping[str, Sequence[Replacement]]] = {
+    "publish before the write": [(convoy, "_stored", publish_before_write)],
+    "skip the outbox of a duplicate": [(UnitOfWork, "_catch_up", skip_catch_up)],
+    "commit past an unsettled record": [(Watermark, "settle", commit_past_the_unsettled)],
+    "no fencing of epochs": [(Dispatcher, "_complete", no_fencing)],
+    "run `once` again after a crash": [(dispatch, "take_over", rerun_once)],
+    "forget wake_at when an activity ends": [(unit_of_work, "wake_time", forget_wake)],
+    "overtake deferred events": [(Dispatcher, "_decide", overtake_deferred)],
+    "take a duplicate for new": [
+        (convoy, "_is_known", nothing_is_known),
+        (UnitOfWork, "_refuse_duplicate", refuse_nothing),
+    ],
 }
 
 
 @contextmanager
 def broken(name: str) -> Iterator[None]:
     """Break one rule for a while."""
-    where, attribute, change = MUTATIONS[name]
     with ExitStack() as stack:
-        stack.enter_context(replaced(where, attribute, change(getattr(where, attribute))))
+        for where, attribute, change in MUTATIONS[name]:
+            stack.enter_context(replaced(where, attribute, change(getattr(where, attribute))))
         yield

@@ -36,7 +36,7 @@ def test_no_seed_of_very_many_breaks_a_promise(house: list[str]):
 
 
 def test_a_failing_seed_is_printed_with_the_command_that_repeats_it_exactly():
-    found = run("--broken", "publish before the write", "--seeds", "0:200", "--most", "1")
+    found = run("--broken", "publish before the write", "--seeds", "0:2000", "--most", "1")
     assert found.returncode == 1
     told = found.stdout.splitlines()
     command = next(line for line in told if line.startswith("  again: ")).removeprefix("  again: python -m ")
