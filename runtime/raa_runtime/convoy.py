@@ -119,7 +119,7 @@ async def _published(work: UnitOfWork, riders: Sequence[_Rider]) -> Sequence[_Ri
     ]
     if not waiting:
         return riders
-    verdicts = await outcome_of(work.bus.publish, [message_of(entry) for _, entry in waiting])
+    verdicts = await outcome_of(work.patiently, work.bus.publish, [message_of(entry) for _, entry in waiting])
     if isinstance(verdicts, Exception):
         late = {rider.number for rider, _ in waiting}
         return [rider for rider in riders if rider.number not in late]

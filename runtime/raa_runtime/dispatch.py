@@ -227,7 +227,7 @@ class Dispatcher:
     def deliver(self, kind: str, aggregate: Aggregate[Any], done: Completed) -> None:
         """Bring the outcome of an activity into its lane."""
         at = Address(self.kinds[kind], aggregate.id, aggregate.task_id, aggregate.partition)
-        self.lanes.put(f"{kind}:{aggregate.id}", lambda: self._complete(at, done))
+        self.lanes.put(f"{kind}:{aggregate.id}", self._complete, at, done, passing=True)
 
     async def _complete(self, at: Address, done: Completed) -> None:
         def decide(unit: Unit[Any]) -> None:
@@ -375,9 +375,18 @@ class Dispatcher:
             if not tried:
                 return
             if isinstance(outcome, Exception):
-                put_back = partial(self._put_back, why=outcome)
-                await self.away.outlast(partial(self.work.run, at, put_back, "wake"))
+                await self._hold_back(at, outcome)
                 return
+
+    async def _hold_back(self, at: Address, why: Exception) -> None:
+        """Let the first deferred event wait again, or bury it; an aggregate without room for its letter is set aside."""
+        put_back = partial(self._put_back, why=why)
+        problem = await self.away.outlast(partial(self.work.run, at, put_back, "wake"))
+        if not isinstance(problem, Exception) or isinstance(problem, TransientError):
+            return
+        self.work.log.error("unit_defect", cause="wake", aggregate=at.id, exc_info=problem)
+        quarantine = partial(self.burial.quarantine, problem=problem)
+        await self.away.outlast(partial(self.work.run, at, quarantine, "wake", header_only=True))
 
     def _next_deferred(self, unit: Unit[Any], tried: list[Deferred]) -> None:
         tried.clear()

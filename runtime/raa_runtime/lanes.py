@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 from raa_runtime.guard import outcome_of
 
 Work = Callable[..., Awaitable[None]]
+Queue = deque[tuple[Work, tuple[Any, ...], bool]]
 Item_contra = TypeVar("Item_contra", contravariant=True)
 Item = TypeVar("Item")
 Report = Callable[[str, Exception], None]
@@ -15,6 +16,7 @@ FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 30.0
 # so many share the wait for the slowest of them, and the memory of what they load
 MOST_TOGETHER: Final = 250
+_ASIDE: Final = " aside"
 
 
 class Convoy(Protocol[Item_contra]):
@@ -34,26 +36,61 @@ class Lanes:
 
     Items should not raise: the policy that puts them in decides on errors. One that does is reported and stays at the
     head of its lane until it succeeds, because whoever put it in counts on its end.
+
+    A head that only waits for others may let pass what was put in as passing. That runs in a lane of its own beside it,
+    by the same rules, and the head goes on only when this is empty: no two items of a lane are ever at work at once.
     """
 
     def __init__(self, report: Report = lambda *_: None) -> None:
-        self._queues: dict[str, deque[tuple[Work, tuple[Any, ...]]]] = {}
+        self._queues: dict[str, Queue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._heads: dict[asyncio.Task[Any], Sequence[str]] = {}
+        self._open: set[str] = set()
+        self._asides: dict[str, asyncio.Task[None]] = {}
         self._starting: dict[tuple[Convoy[Any], int | None], list[tuple[str, Any]]] = {}
         self._report = report
 
-    def put(self, lane: str, work: Work, *args: Any) -> None:
-        """Append work to a lane; an idle lane starts at once."""
+    def put(self, lane: str, work: Work, *args: Any, passing: bool = False) -> None:
+        """Append work to a lane; an idle lane starts at once. What is `passing` need not wait for a head that waits."""
+        aside = False
+        while passing and lane in self._open:
+            lane, aside = lane + _ASIDE, True
         queue = self._queues.get(lane)
         if queue is not None:
-            queue.append((work, args))
+            queue.append((work, args, passing))
             return
-        queue = self._queues[lane] = deque(((work, args),))
-        self._spawn(f"lane {lane}", self._run(lane, queue))
+        queue = self._queues[lane] = deque(((work, args, passing),))
+        task = self._spawn(f"lane {lane}", self._run(lane, queue))
+        if aside:
+            self._asides[lane] = task
+
+    def let_pass(self, task: "asyncio.Task[Any] | None") -> None:
+        """Let others pass what this task runs at the head of its lanes, until it calls `go_on`."""
+        for lane in self._heads.get(task, ()) if task else ():
+            self._open.add(lane)
+            queue = self._queues[lane]
+            head, *others = queue
+            queue.clear()
+            queue.append(head)
+            for work, args, passing in others:
+                if passing:
+                    self.put(lane, work, *args, passing=True)
+                else:
+                    queue.append((work, args, False))
+
+    async def go_on(self) -> None:
+        """Let nobody pass the running head any more, and wait for those who are at it."""
+        task = asyncio.current_task()
+        opened = self._open.intersection(self._heads.get(task, ())) if task and self._open else ()
+        self._open.difference_update(opened)
+        for lane in opened:
+            aside = self._asides.pop(lane + _ASIDE, None)
+            if aside is not None:
+                await asyncio.wait([aside])
 
     def join(self, lane: str, convoy: Convoy[Item], item: Item, partition: int | None) -> None:
         """Append an item; if its lane is idle, it starts with the others of this partition and this tick."""
-        work = (convoy.alone, (item,))
+        work = (convoy.alone, (item,), False)
         queue = self._queues.get(lane)
         if queue is not None:
             queue.append(work)
@@ -64,10 +101,15 @@ class Lanes:
             self._spawn("convoy", self._start(convoy, partition))
         self._starting[convoy, partition].append((lane, item))
 
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._heads.pop(task, None)
 
     async def _start(self, convoy: Convoy[Any], partition: int | None) -> None:
         items = self._starting.pop((convoy, partition))
@@ -76,6 +118,9 @@ class Lanes:
         await self._run_together(convoy, items[:MOST_TOGETHER])
 
     async def _run_together(self, convoy: Convoy[Any], items: list[tuple[str, Any]]) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._heads[task] = [lane for lane, _ in items]
         done = await outcome_of(convoy.together, [item for _, item in items])
         for number, (lane, _) in enumerate(items):
             queue = self._queues[lane]
@@ -88,11 +133,14 @@ class Lanes:
             else:
                 del self._queues[lane]
 
-    async def _run(self, lane: str, queue: deque[tuple[Work, tuple[Any, ...]]]) -> None:
+    async def _run(self, lane: str, queue: Queue) -> None:
         pause = FIRST_PAUSE_SECONDS
+        task = asyncio.current_task()
+        if task is not None:
+            self._heads[task] = (lane,)
         try:
             while queue:
-                work, args = queue[0]
+                work, args, _ = queue[0]
                 problem = await outcome_of(work, *args)
                 if isinstance(problem, Exception):
                     self._report(lane, problem)

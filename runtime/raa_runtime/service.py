@@ -161,6 +161,7 @@ class Service:
             self._activities.stop,
             (*observers, self._tell_watchers, self._backlog.observe),
             self._remember_seconds,
+            turns=self._lanes,
         )
         events = self.metrics.counter(f"raa_{self.name}_events_total", "events by outcome", ("topic", "outcome"))
         policy = IntakePolicy(settings.allow_anonymous, settings.tenants)

@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from raa_runtime.bus.port import Bus, Message
 from raa_runtime.clock import Clock
@@ -25,10 +25,12 @@ from raa_schemas.topics import dead_letter_topic
 
 Cause = Literal["event", "completed", "wake", "command"]
 Decide = Callable[[Unit[Any]], None]
+T = TypeVar("T")
 OUTBOX_CHECK_SECONDS: Final = 15.0
 SHRINK_SECONDS: Final = 5.0
 ACTIVITY_GRACE_SECONDS: Final = 15.0
 LONGEST_BACKOFF_SECONDS: Final = 60.0
+BUS_PATIENCE_SECONDS: Final = 1.0
 _RACES: Final = 20
 _CACHE_BYTES: Final = 8 * 1024 * 1024
 _PUBLISHED_KEPT: Final = 100_000
@@ -112,6 +114,18 @@ class Address:
     partition: int | None = None
 
 
+class Turns(Protocol):
+    """The order of the units of one aggregate: its lane."""
+
+    def let_pass(self, task: "asyncio.Task[Any] | None") -> None:
+        """Let outcomes of activities pass the unit this task runs: it is stored, and waits for the bus."""
+        ...
+
+    async def go_on(self) -> None:
+        """Let nobody pass the running unit any more, and wait for those who are at it."""
+        ...
+
+
 @dataclass
 class UnitOfWork:
     """Run units of one service. `launch` and `stop` reach the activities of this process."""
@@ -129,10 +143,12 @@ class UnitOfWork:
     remember_seconds: float = 8 * 86_400
     published: Published = field(default_factory=Published)
     cache: Cache = field(default_factory=Cache)
+    turns: Turns | None = None
 
     def __post_init__(self) -> None:
         self._commit = GroupCommit(self.store)
         self._write_ids = itertools.count(1)
+        self.publishing: dict[str, asyncio.Event] = {}
 
     async def run(
         self,
@@ -238,8 +254,9 @@ class UnitOfWork:
     def after(self, unit: Unit[Any], gone: Sequence[str]) -> None:
         """Do what follows a stored write and needs no waiting; `gone` has left the outbox with it."""
         unit.aggregate.version += 1
-        for event_id in gone:
-            self.published.discard(event_id)
+        if unit.id not in self.publishing:  # else somebody may have it in hand
+            for event_id in gone:
+                self.published.discard(event_id)
         self._launch_own(unit)
         for name in unit.stopped:
             self.stop(unit.kind.name, unit.id, name)
@@ -271,7 +288,36 @@ class UnitOfWork:
 
     async def publish(self, aggregate: Aggregate[Any]) -> None:
         """Publish what the outbox still holds, oldest first; returns only when all of it is durable or refused."""
-        waiting = [entry for entry in aggregate.outbox if entry.event_id not in self.published]
+        if any(entry.event_id not in self.published for entry in aggregate.outbox):
+            await self.patiently(self._in_turn, aggregate)
+
+    async def patiently(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Wait for the bus in the aggregate's lane, and after a second let outcomes of activities pass.
+
+        While the bus is away they would else lie in memory, and a `once` activity that has ended would be unknown to
+        whoever comes after this process. They are stored with the outbox as it is, and published in their turn.
+        """
+        turns = self.turns
+        if turns is None:
+            return await work(*args)
+        late = asyncio.get_running_loop().call_later(BUS_PATIENCE_SECONDS, turns.let_pass, asyncio.current_task())
+        try:
+            return await work(*args)
+        finally:
+            late.cancel()
+            await turns.go_on()
+
+    async def _in_turn(self, aggregate: Aggregate[Any]) -> None:
+        while ahead := self.publishing.get(aggregate.id):
+            await ahead.wait()
+        done = self.publishing[aggregate.id] = asyncio.Event()
+        try:
+            await self._publish([entry for entry in aggregate.outbox if entry.event_id not in self.published])
+        finally:
+            del self.publishing[aggregate.id]
+            done.set()
+
+    async def _publish(self, waiting: Sequence[Entry]) -> None:
         pause = 0.1
         while waiting:
             verdicts = await self.bus.publish([message_of(entry) for entry in waiting])
@@ -307,7 +353,7 @@ class UnitOfWork:
             now,
         )
         self.log.error("outbox_dead_letter", topic=entry.topic, event_id=entry.event_id, reason=str(refused))
-        await self.bury(letter, *letter.stalled_by_headers(self.deployment))
+        await self._send([letter.message(self.deployment), *letter.stalled_by_headers(self.deployment)])
 
     async def bury(self, letter: DeadLetter, *more: Message) -> None:
         """Put a dead letter (and what else must go out with it) on the bus; waits until it is durable."""
@@ -315,6 +361,9 @@ class UnitOfWork:
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Publish until durable; what the bus refuses for good is logged, because there is nowhere left to put it."""
+        await self.patiently(self._send, messages)
+
+    async def _send(self, messages: Sequence[Message]) -> None:
         pause = 0.1
         while True:
             verdicts = await self.bus.publish(messages)

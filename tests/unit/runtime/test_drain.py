@@ -1,7 +1,9 @@
 """Stopping: in which order, within which bounds, and what must not count as done."""
 
 import asyncio
+import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,13 @@ import pytest
 
 from raa_runtime.bus.port import Record, TopicPartition, UndecodableBatch
 from raa_runtime.errors import DependencyUnavailable
+from raa_runtime.scope import scope_of
+from raa_runtime.service import Service
+from raa_runtime.state.aggregate import Aggregate
+from raa_runtime.state.codec import decode
+from raa_runtime.state.sqlite import SqliteStore
 from raa_runtime.topics import topic_specs
-from tests.unit.runtime.floor import Floor, until
+from tests.unit.runtime.floor import COUNT, Count, Floor, until
 from tests.unit.runtime.test_delivery import created, headers
 
 pytestmark = pytest.mark.anyio
@@ -18,6 +25,10 @@ pytestmark = pytest.mark.anyio
 
 async def committed(floor: Floor) -> int:
     return sum((await floor.bus.committed("planner", ["task.created"])).values())
+
+
+async def _names_work(service: Service) -> bool:
+    return "work" in await service.missing()
 
 
 async def _left(floor: Floor) -> bool:
@@ -38,7 +49,7 @@ async def test_a_drain_with_the_store_away_ends_within_its_bounds_and_settles_no
     service._db.commit = away  # type: ignore[method-assign, assignment]
     await floor.publish([created()])
     await asyncio.wait_for(reached.wait(), 5)
-    assert "work" in await service.missing()
+    await until(partial(_names_work, service))
     begun = time.monotonic()
     await service.drain()
     assert time.monotonic() - begun < 5
@@ -73,6 +84,57 @@ async def test_a_drain_gives_the_partitions_back_before_it_waits_for_what_nobody
     await draining
     assert len(await floor.records("task.done")) == 1
     await floor.bus.stop()
+
+
+@pytest.mark.parametrize("beside", [0, 1])
+async def test_a_drain_with_the_bus_away_stores_what_an_unrepeatable_activity_came_to(tmp_path: Path, beside: int):
+    floor = Floor(tmp_path, drain_seconds=5)
+    started, gate = asyncio.Event(), asyncio.Event()
+    answers = floor.bus.publish
+
+    async def away(messages: Any) -> Any:
+        return [DependencyUnavailable("the bus is away")] * len(messages)
+
+    async def work(_: Any) -> str:
+        floor.bus.publish = away
+        started.set()
+        await gate.wait()
+        return "sent"
+
+    floor.effect, floor.work = "once", work
+    await floor.bus.start()
+    service = floor.build()
+    await service.start()
+    service._dispatcher.work.bus = floor.bus
+    await floor.publish([created("t1", "work"), *(created(f"u{number}", "x") for number in range(beside))])
+    floor.bus.publish = away  # before the status of the task is out
+    await asyncio.wait_for(started.wait(), 5)
+    draining = asyncio.create_task(service.drain())
+    gate.set()
+    await draining
+    document = await stored(service)
+    assert document.activities == {}
+    assert document.closed
+    floor.bus.publish = answers
+    assert await floor.records("task.done") == []
+    await floor.bus.stop()
+
+    after = Floor(tmp_path)
+    async with after.running():
+        [done] = await after.eventually("task.done", 1)
+        assert [record.key for record in await after.records("task.status")][:1] == [done.key]
+    assert json.loads(done.value or b"")["result"] == ["done", "sent"]
+    assert after.calls == []
+
+
+async def stored(service: Service) -> Aggregate[Count]:
+    """Read task t1 as the drained service left it."""
+    store = SqliteStore(service.settings.data / "planner.sqlite")
+    await store.start([COUNT.spec])
+    document = await store.find(scope_of("default/t1"), "count", "default/t1")
+    await store.close()
+    assert document is not None
+    return decode(COUNT, document)
 
 
 async def test_a_drain_may_be_asked_for_twice(tmp_path: Path):

@@ -72,3 +72,56 @@ def test_an_item_that_raises_keeps_its_place_until_it_succeeds() -> None:
         return seen
 
     assert asyncio.run(scenario()) == ["a: bug", "first", "second"]
+
+
+def test_what_may_pass_a_waiting_head_runs_beside_it_and_before_whatever_follows() -> None:
+    async def scenario() -> list[str]:
+        lanes, seen, gate = Lanes(), [], asyncio.Event()
+
+        async def head() -> None:
+            lanes.let_pass(asyncio.current_task())
+            await gate.wait()
+            await lanes.go_on()
+            seen.append("head")
+
+        async def note(text: str) -> None:
+            await asyncio.sleep(0.01)
+            seen.append(text)
+            if text == "p2":
+                gate.set()
+
+        lanes.put("a", head)
+        lanes.put("a", note, "next")
+        lanes.put("a", note, "p1", passing=True)
+        await asyncio.sleep(0.005)
+        lanes.put("a", note, "p2", passing=True)
+        lanes.put("a", note, "last")
+        await lanes.idle()
+        lanes.put("a", note, "p3", passing=True)
+        await lanes.idle()
+        return seen
+
+    assert asyncio.run(scenario()) == ["p1", "p2", "head", "next", "last", "p3"]
+
+
+def test_the_head_goes_on_only_when_those_who_pass_are_through() -> None:
+    async def scenario() -> list[str]:
+        lanes, seen, passing = Lanes(), [], asyncio.Event()
+
+        async def head() -> None:
+            lanes.let_pass(asyncio.current_task())
+            await passing.wait()
+            await lanes.go_on()
+            seen.append("head")
+
+        async def slow() -> None:
+            passing.set()
+            await asyncio.sleep(0.02)
+            seen.append("slow")
+
+        lanes.put("a", head)
+        lanes.put("a", slow, passing=True)
+        await lanes.idle()
+        return seen
+
+    assert asyncio.run(scenario()) == ["slow", "head"]
