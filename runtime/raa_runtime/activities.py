@@ -136,7 +136,7 @@ class Activities:
             attempt=activity.attempt,
             epoch=activity.epoch,
             deadline=datetime.fromtimestamp(activity.deadline, UTC),
-            recovering=activity.epoch > 1,
+            recovering=activity.attempt > 1,
             clock=self._clock,
             lease=self._lease,
             owned=self._owns(kind, aggregate.id, activity.id, activity.epoch),

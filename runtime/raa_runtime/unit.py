@@ -175,8 +175,13 @@ class Unit(Generic[S]):
         timeout: timedelta,
         key: str | None = None,
         id: str | None = None,  # noqa: A002  # reads as a name at the call
+        epoch: int = 1,
     ) -> str:
-        """Write the intent of an activity; it starts after this unit is stored. `args` is a JSON object."""
+        """Write the intent of an activity; it starts after this unit is stored. `args` is a JSON object.
+
+        Whoever starts one `id` again gives it a higher `epoch` than any before, `Completed.epoch` included: the far
+        side, and this process, take what has a lower one for late.
+        """
         self.aggregate.counter += 1
         name = id or f"{kind}-{self.aggregate.counter}"
         if name in self.aggregate.activities:
@@ -189,7 +194,7 @@ class Unit(Generic[S]):
             key=key or digest(identity).removeprefix("sha256:")[:40],
             effect=effect,
             owner=self.owner,
-            epoch=1,
+            epoch=epoch,
             deadline=(self.now + timeout).timestamp(),
             timeout_seconds=timeout.total_seconds(),
             started_at=self.now.timestamp(),

@@ -182,7 +182,7 @@ class _ProbeFailed(Exception):
 
 def _suspect(call: Call) -> bool:
     """Say whether an earlier call of this action may have happened, so that nobody may claim it did not."""
-    return call.effect == "checkable" and (call.epoch > 1 or bool(call.args.get("suspect")))
+    return call.effect == "checkable" and (call.recovering or bool(call.args.get("suspect")))
 
 
 def _not_started(call: Call, why: str) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class StepHandlers:
 
     def on_tool_ended(self, unit: Unit[StepRun], done: Completed) -> None:
         """Settle the step, hold it, try it again, or ask a person what became of it."""
+        unit.state.epoch = max(unit.state.epoch, done.epoch)
         _apply(unit, steps.tool_ended(unit.state, _end_of(unit.state, done, self.tools), self._scene(unit)))
 
     def on_step_timer(self, unit: Unit[StepRun], timer: str) -> None:
@@ -154,8 +155,8 @@ def _apply(unit: Unit[Any], moves: list[Move] | None) -> None:
         match move:
             case Publish(event):
                 unit.publish(event)
-            case Start(name, kind, args, timeout, effect, key):
-                unit.start(kind, args, effect=effect, timeout=timeout, key=key, id=name)
+            case Start(name, kind, args, timeout, effect, key, epoch):
+                unit.start(kind, args, effect=effect, timeout=timeout, key=key, id=name, epoch=epoch)
             case Stop(name):
                 unit.stop(name)
             case Wake(timer, at):

@@ -9,7 +9,7 @@ from raa_executor.domain.step import KEYS
 from raa_executor.handlers import STEP
 from raa_schemas.canonical import digest
 from raa_schemas.plan import Limits
-from raa_schemas.step import Effect, StepFinished
+from raa_schemas.step import Effect, StepFinished, StepStarted
 from tests.unit.executor.plans import NOW
 from tests.unit.executor.steps import ARGS, Desk, grant, ring, step_ready
 
@@ -41,6 +41,27 @@ def test_what_ended_is_told_with_output_digest_effect_and_attempt():
         1,
         digest(ARGS),
     )
+
+
+def test_the_epochs_of_a_step_only_rise_however_it_is_started_again():
+    desk = Desk("keyed", "workspace")
+    desk.ready(step_ready(grant(expires_at=NOW + timedelta(hours=1)), retries=1))
+    epochs = [desk.unit.activities["tool"].epoch]
+    desk.tool_ends(NOT_STARTED)
+    desk.timer("again", timedelta(seconds=1))
+    epochs.append(desk.unit.activities["tool"].epoch)
+    desk.unit.aggregate.activities["tool"].epoch += 2  # other processes took it over twice
+    desk.tool_fails("tool_timeout")
+    desk.timer("again", timedelta(seconds=1))
+    epochs.append(desk.unit.activities["tool"].epoch)
+    desk.tool_ends(outcome="unknown")
+    desk.decide("not_happened")
+    epochs.append(desk.unit.activities["tool"].epoch)
+    assert epochs == [1, 2, 5, 6]
+    assert [event.epoch for event in desk.events if isinstance(event, StepStarted)] == [1, 5, 6]
+    desk.tool_ends(outcome="unknown")
+    desk.decide("happened")
+    assert desk.events[-1].epoch == 6
 
 
 def test_what_may_have_happened_before_a_crash_is_looked_up_by_the_next_start():

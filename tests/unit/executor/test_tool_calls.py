@@ -95,7 +95,7 @@ def call(
     args: dict[str, Any],
     effect: str,
     *,
-    epoch: int = 1,
+    recovering: bool = False,
     seconds: float = 30,
     lost: bool = False,
     **more: Any,
@@ -115,9 +115,9 @@ def call(
         "key",
         effect,
         1,
-        epoch,
+        1,
         datetime.now(UTC) + timedelta(seconds=seconds),
-        recovering=False,
+        recovering=recovering,
         clock=SystemClock(),
         lease=lease,
     )
@@ -132,8 +132,8 @@ async def test_a_call_gives_output_digest_and_changed_files(tmp_path: Path):
 async def test_after_a_crash_the_probe_is_asked_before_a_checkable_action_is_done_again(tmp_path: Path):
     bank = Bank()
     bank.paid = [7]
-    again = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", epoch=2))
-    other = await calls(bank, tmp_path)(call("pay", {"amount": 8}, "checkable", epoch=2))
+    again = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", recovering=True))
+    other = await calls(bank, tmp_path)(call("pay", {"amount": 8}, "checkable", recovering=True))
     assert (again["output"], other["output"], bank.paid) == ({"paid": 7}, {"paid": 8}, [7, 8])
 
 
@@ -146,9 +146,9 @@ async def test_a_call_cut_off_by_a_crash_stays_suspect_while_nothing_may_start(t
     bank = Bank()
     bank.paid = [7]
     stopped = replace(calls(bank, tmp_path), switch=On())
-    held = await stopped(call("pay", {"amount": 7}, "checkable", epoch=2))
+    held = await stopped(call("pay", {"amount": 7}, "checkable", recovering=True))
     assert (held["status"], held["suspect"]) == ("not_started", True)
-    later = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", epoch=1, suspect=True))
+    later = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", suspect=True))
     assert (later["output"], bank.paid) == ({"paid": 7}, [7])
 
 
@@ -157,11 +157,18 @@ async def test_a_first_call_that_did_not_start_is_not_suspect(tmp_path: Path):
     assert (result["status"], result["suspect"]) == ("not_started", False)
 
 
+async def test_a_new_start_of_a_step_is_no_call_cut_off_by_a_crash_however_high_its_epoch(tmp_path: Path):
+    bank = Bank()
+    bank.paid = [7]
+    result = await calls(bank, tmp_path)(replace(call("pay", {"amount": 7}, "checkable"), epoch=3))
+    assert (result["output"], bank.paid) == ({"paid": 7}, [7, 7])
+
+
 @pytest.mark.parametrize(("code", "status"), [("tool_timeout", "not_started"), ("forbidden", "unknown")])
 async def test_what_cannot_be_looked_up_is_not_taken_for_failed(tmp_path: Path, code: str, status: str):
     bank = Bank()
     bank.blind = code
-    result = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", epoch=2))
+    result = await calls(bank, tmp_path)(call("pay", {"amount": 7}, "checkable", recovering=True))
     assert (result["status"], bank.paid) == (status, [])
 
 

@@ -28,6 +28,7 @@ class Start:
     timeout: timedelta
     effect: Effect = "read"
     key: str | None = None
+    epoch: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,8 @@ def _start(step: StepRun, spec: ToolSpec, scene: Scene) -> list[Move]:
     timeout = min(timedelta(seconds=spec.timeout_seconds) + PREPARATION, remaining)
     first_of_attempt = step.phase != "held"
     step.phase = "running"
-    moves: list[Move] = [Start(TOOL, TOOL, _intent(step), timeout, spec.effect, _key(step, scene))]
+    step.epoch += 1
+    moves: list[Move] = [Start(TOOL, TOOL, _intent(step), timeout, spec.effect, _key(step, scene), step.epoch)]
     if first_of_attempt:
         step.attempt += 1
         moves.append(
@@ -166,7 +167,7 @@ def _start(step: StepRun, spec: ToolSpec, scene: Scene) -> list[Move]:
                     step=_name(step),
                     tool=spec.name,
                     attempt=step.attempt,
-                    epoch=1,
+                    epoch=step.epoch,
                     deadline=scene.now + timeout,
                 )
             )

@@ -19,6 +19,7 @@ class StepRun(State):
 
     learning_keys: its grant names a key that is not known here yet. asking: waits for safety's decision. held: nothing
     may start now, it tries again. retrying: failed for a passing reason. unknown: waits for a person to find out.
+    `epoch`: the highest of its tool so far; it only rises, however often and wherever the tool is started.
     `suspect`: a call of a checkable tool was cut off by a crash, so the next one has to look first.
     """
 
@@ -35,6 +36,7 @@ class StepRun(State):
     retries: int = 0
     retries_used: int = 0
     attempt: int = 0
+    epoch: int = 0
     asked: int = 0
     asked_for: Reason | None = None
     waiting_since: datetime | None = None

@@ -10,7 +10,8 @@ class CallContext:
     """The call as the executor sees it; injected where a tool's parameter has this type.
 
     `idempotency_key` is equal for every repetition of the same action: a `keyed` tool hands it to the far side.
-    `deadline` is aware UTC. `epoch` counts the owners of the step.
+    `deadline` is aware UTC. `epoch` rises with every
+    owner and every new start of the step.
     """
 
     idempotency_key: str
