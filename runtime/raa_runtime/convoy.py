@@ -105,7 +105,7 @@ def _is_known(aggregate: Aggregate[Any], event: Received[Any] | None) -> bool:
 
 
 async def _stored(work: UnitOfWork, riders: Sequence[_Rider]) -> list[_Rider]:
-    outcomes = await work.commit_all([rider.write for rider in riders])
+    outcomes = await work.commit_all([(rider.unit, rider.gone, rider.write) for rider in riders])
     stored = [rider for rider, outcome in zip(riders, outcomes, strict=True) if outcome == "stored"]
     return [rider for rider in stored if not isinstance(result_of(work.after, rider.unit, rider.gone), Exception)]
 

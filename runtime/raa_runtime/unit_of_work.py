@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 from raa_runtime.bus.port import Bus, Message
 from raa_runtime.clock import Clock
 from raa_runtime.deadletters import DeadLetter
-from raa_runtime.errors import AlreadyHandled, PublishRefused, TransientError
+from raa_runtime.errors import AlreadyHandled, DependencyUnavailable, PublishRefused, TransientError
 from raa_runtime.guard import result_of
 from raa_runtime.scope import scope_of
 from raa_runtime.state.aggregate import SEEN_KEPT, Activity, Aggregate, Entry
@@ -149,6 +149,7 @@ class UnitOfWork:
         self._commit = GroupCommit(self.store)
         self._write_ids = itertools.count(1)
         self.publishing: dict[str, asyncio.Event] = {}
+        self._unknown: dict[tuple[str, str], tuple[Unit[Any], Sequence[str]]] = {}
 
     async def run(
         self,
@@ -181,7 +182,10 @@ class UnitOfWork:
                 await self._catch_up(unit)
                 return unit
             write = self.prepare(unit, cause, event)
-            if await self._commit.write(write) == "stored":
+            [outcome] = await self.commit_all([(unit, gone, write)])
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome == "stored":
                 self.after(unit, gone)
                 await self.publish(unit.aggregate)
                 self.keep(unit, len(write.encoded))
@@ -196,6 +200,7 @@ class UnitOfWork:
 
         What this process knows to be on the bus leaves with the next write.
         """
+        self._learn(at, document)
         if document is None:
             aggregate = Aggregate(
                 AggregateId(at.id),
@@ -247,9 +252,22 @@ class UnitOfWork:
         aggregate.updated_at = now
         return encode(unit.kind, aggregate)
 
-    async def commit_all(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
-        """Store what was prepared, with what others write now; one entry per write."""
-        return await self._commit.write_all(writes)
+    async def commit_all(self, prepared: Sequence[tuple[Unit[Any], Sequence[str], Write]]) -> list[Outcome | Exception]:
+        """Store what was prepared, with what others write now; one entry per write.
+
+        A unit and what leaves its outbox are remembered after an unknown reply, until its aggregate is loaded again.
+        """
+        outcomes = await self._commit.write_all([write for _, _, write in prepared])
+        for (unit, gone, write), outcome in zip(prepared, outcomes, strict=True):
+            if isinstance(outcome, DependencyUnavailable):
+                self._unknown[write.kind, unit.id] = unit, gone
+        return outcomes
+
+    def _learn(self, at: Address, document: Document | None) -> None:
+        """Do what follows a write whose reply got lost, if it turns out that it was stored."""
+        unit, gone = self._unknown.pop((at.kind.name, at.id), (None, ()))
+        if unit is not None and document is not None and document["write_id"] == unit.aggregate.write_id:
+            self.after(unit, gone)
 
     def after(self, unit: Unit[Any], gone: Sequence[str]) -> None:
         """Do what follows a stored write and needs no waiting; `gone` has left the outbox with it."""
