@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from raa_cli.telling import printable
+from raa_cli.telling import printable, printable_text
 from raa_schemas.task import TaskDone
 
 
@@ -16,7 +16,7 @@ def print_json(value: Any) -> None:
 
 def print_rows(rows: Iterable[Sequence[str]], head: Sequence[str]) -> None:
     """Print a plain table with columns as wide as they need to be."""
-    table = [list(head), *([str(cell) for cell in row] for row in rows)]
+    table = [list(head), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -48,18 +48,19 @@ def print_outcome(done: TaskDone, value: Any, lessons: Mapping[str, str]) -> Non
     times = f"{done.attempts} attempt{'' if done.attempts == 1 else 's'}"
     if done.outcome == "succeeded":
         print(f"{done.task_id} succeeded after {times}, {'checked' if done.checked else 'not checked'}")
-        print(f"  result    {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        print(f"  result    {printable_text(said)}")
     else:
         print(f"{done.task_id} {done.outcome.replace('_', ' ')} after {times}")
     if done.error:
-        print(f"  why       {done.error.code}: {done.error.message}")
+        print(f"  why       {done.error.code}: {printable(done.error.message)}")
     if done.error and done.error.hint:
-        print(f"  next      {done.error.hint}")
+        print(f"  next      {printable(done.error.hint)}")
     for artifact in done.artifacts:
-        print(f"  file      {artifact.name} ({artifact.size} bytes)")
+        print(f"  file      {printable(artifact.name)} ({artifact.size} bytes)")
     for used in done.lessons_used:
-        print(f"  used      {used} {lessons.get(used, '')}".rstrip())
+        print(f"  used      {used} {printable(lessons.get(used, ''))}".rstrip())
     for learned in done.lessons_learned:
-        print(f"  learned   {learned} {lessons.get(learned, '')}".rstrip())
+        print(f"  learned   {learned} {printable(lessons.get(learned, ''))}".rstrip())
     if done.cost_microusd:
         print(f"  cost      {done.cost_microusd / 1_000_000:.6f} USD")

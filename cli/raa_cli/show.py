@@ -9,6 +9,7 @@ from raa_cli.execute import CommandFailed
 from raa_cli.output import print_json
 from raa_cli.session import Place, reading, service_url, something_there
 from raa_cli.story_page import page
+from raa_cli.telling import printable
 from raa_cli.timeline import open_console, short
 from raa_cli.web import ask
 from raa_client.client import Client
@@ -49,7 +50,7 @@ def print_story(story: Story, console: Console) -> None:
     """Print a story for people."""
 
     def say(text: str, style: str = "") -> None:
-        console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
+        console.print(printable(text), style=style, markup=False, soft_wrap=not console.is_terminal)
 
     say(f"{story.task_id}: {story.goal}", "bold")
     say(f"  state     {story.state}{f', waiting for {story.waiting_for}' if story.waiting_for else ''}")
@@ -103,7 +104,7 @@ async def lessons(place: Place, *, as_json: bool) -> None:
         if as_json:
             print_json(lesson.model_dump(mode="json"))
         else:
-            print("\n".join(lesson_lines(lesson)))
+            print("\n".join(map(printable, lesson_lines(lesson))))
     if not known and not as_json:
         print(f"tenant {place.tenant!r} has no lessons yet; they come from tasks that recover from a failure")
 

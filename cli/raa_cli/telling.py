@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     return ACTED_UPON.sub(_escaped, text)
 
 
+def printable_text(text: str) -> str:
+    """Escape what a terminal would act upon in text of several lines; its lines and tabs stay."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
 def _escaped(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 

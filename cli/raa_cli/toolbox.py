@@ -11,6 +11,7 @@ from typing import Any
 from raa_cli.execute import CommandFailed, UsageProblem
 from raa_cli.output import note, print_json, print_rows
 from raa_cli.session import Place, configured_url, owner
+from raa_cli.telling import printable_text
 from raa_cli.web import ask
 from raa_executor.tools.builtin import built_in_tools
 from raa_executor.tools.context import CallContext
@@ -76,7 +77,7 @@ async def run(
     if as_json:
         print_json({"tool": name, "output": output, "files": written})
         return
-    print(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, indent=2))
+    print(printable_text(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, indent=2)))
     for file in written:
         note(f"wrote {file}" if save else f"it wrote {file}; --save DIR keeps it")
 

@@ -12,11 +12,13 @@ from typing import Final
 
 from raa_cli.dlq.again import Again, ended_tasks
 from raa_cli.dlq.how import How
+from raa_cli.dlq.masking import masked_text
 from raa_cli.dlq.picks import Pick, Picks
 from raa_cli.dlq.scan import Wanted, letters, standings
 from raa_cli.execute import FAILED, CommandFailed, UsageProblem
 from raa_cli.output import note, print_json
 from raa_cli.session import Place, Session, reading
+from raa_cli.telling import printable
 from raa_client.observed import observe
 from raa_client.observed import reading as reading_topics
 from raa_runtime.bus.port import Bus, Message
@@ -48,9 +50,11 @@ class Report:
         if counts:
             self.counts[result] = self.counts.get(result, 0) + 1
         if self.as_json:
-            print_json({"letter": pick.id, "group": pick.group, "task": pick.task, "result": result, "reason": reason})
+            print_json({"letter": pick.id, "group": pick.group, "task": pick.task, "result": result,
+                        "reason": masked_text(reason)})  # fmt: skip
         elif loud:
-            print(f"{pick.id}  {pick.group:<10} {_origin(pick):<28} {result}{f': {reason}' if reason else ''}")
+            line = f"{pick.id}  {pick.group:<10} {_origin(pick):<28} {result}{f': {reason}' if reason else ''}"
+            print(printable(masked_text(line)))
 
     def close(self, of: int) -> None:
         """Print the counts."""

@@ -12,6 +12,7 @@ from raa_cli.dlq.scan import Filed, State, Wanted, letters, standings
 from raa_cli.execute import CommandFailed
 from raa_cli.output import print_json, print_rows
 from raa_cli.session import Place, reading
+from raa_cli.telling import printable, printable_text
 from raa_runtime.deadletters import Letter
 
 MOST_IDS: Final = 20
@@ -149,7 +150,7 @@ async def show(place: Place, name: str, *, as_json: bool) -> None:
     if newest.id != name:
         print(f"{count} letter{'' if count == 1 else 's'} of cause {name}; the newest:")
         for line in ids:
-            print(f"  {line}")
+            print(printable(f"  {line}"))
         print()
     _print(newest)
 
@@ -210,21 +211,23 @@ def _text(raw: bytes | None) -> str | None:
 
 
 def _print(each: Filed) -> None:
-    print(f"{each.id}  {each.state}")
+    print(printable(f"{each.id}  {each.state}"))
     if standing := each.standing:
         into = f" as task {standing.into}" if standing.into else ""
         because = f": {masked_text(standing.why)}" if standing.why else ""
-        print(f"  {standing.action.replace('_', ' ')}{into} at {_time(standing.at)} by {standing.by}{because}")
+        decided = f"{standing.action.replace('_', ' ')}{into} at {_time(standing.at)} by {standing.by}{because}"
+        print(printable(f"  {decided}"))
         if standing.outcome:
-            print(f"  it was {standing.outcome}{f': {masked_text(standing.reason)}' if standing.reason else ''}")
+            why = f": {masked_text(standing.reason)}" if standing.reason else ""
+            print(printable(f"  it was {standing.outcome}{why}"))
     if each.letter is None:
-        print(f"  {each.corrupt}")
-        print(f"  on {each.record.topic} at offset {each.record.offset}")
-        print(readable(each.record.value, most_characters=MOST_VALUE_CHARACTERS))
+        print(printable(f"  {each.corrupt}"))
+        print(printable(f"  on {each.record.topic} at offset {each.record.offset}"))
+        print(printable_text(readable(each.record.value, most_characters=MOST_VALUE_CHARACTERS)))
         return
     for name, value in _facts(each.letter).items():
         if value is not None:
-            print(f"  {name:<16}{value}")
+            print(printable(f"  {name:<16}{value}"))
     for header, text in _headers(each.letter.headers).items():
-        print(f"  {'header':<16}{header}: {'(null)' if text is None else text}")
-    print(readable(each.letter.value, most_characters=MOST_VALUE_CHARACTERS))
+        print(printable(f"  {'header':<16}{header}: {'(null)' if text is None else text}"))
+    print(printable_text(readable(each.letter.value, most_characters=MOST_VALUE_CHARACTERS)))

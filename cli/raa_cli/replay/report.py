@@ -12,6 +12,7 @@ from raa_cli.replay.compare import Compared, Measure
 from raa_cli.replay.decisions import Difference
 from raa_cli.replay.deltas import Delta
 from raa_cli.replay.gates import Summary
+from raa_cli.telling import printable
 
 SHOWN: Final = 8
 SHOWN_CHARACTERS: Final = 72
@@ -44,9 +45,9 @@ def print_whatif(change: Change, compared: Sequence[Compared], summary: Summary,
 def _print_task(one: Compared, same: str) -> None:
     print(f"{one.task_id}  {_shortened(one.goal)}".rstrip())
     if one.skipped:
-        print(f"    skipped: {one.skipped}")
+        print(f"    skipped: {printable(one.skipped)}")
     elif one.diverged:
-        print(f"    {one.diverged}")
+        print(f"    {printable(str(one.diverged))}")
         if one.recorded:
             print(f"    recorded: {_outcome(one.recorded)}")
     elif not one.differences:
@@ -61,7 +62,7 @@ def _print_differences(one: Compared) -> None:
     ordered = sorted(one.differences, key=_rank)
     for difference in ordered[:SHOWN]:
         path, then, now = difference.path, _value(difference.recorded), _value(difference.replayed)
-        print(f"      {path}: {then} -> {now}")
+        print(f"      {printable(path)}: {then} -> {now}")
     if len(ordered) > SHOWN:
         print(f"      and {len(ordered) - SHOWN} more; --json lists them all")
 
@@ -85,7 +86,7 @@ def _value(value: Any) -> str:
 
 
 def _shortened(text: str) -> str:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
 
 
