@@ -25,15 +25,15 @@ async def test_no_more_records_are_taken_than_may_be_in_flight_and_the_rest_stay
     gate, most = asyncio.Event(), 0
     async with floor.running() as service:
         consumer: Any = service._consumer
-        handle = consumer._handle
+        handle_all = consumer._handle_all
 
-        async def slow(addressed: Any) -> None:
+        async def slow(together: Any) -> Any:
             nonlocal most
             most = max(most, consumer.in_flight)
             await gate.wait()
-            await handle(addressed)
+            return await handle_all(together)
 
-        consumer._handle = slow
+        consumer._handle_all = slow
         await floor.publish([created(f"t{number}") for number in range(100)])
 
         async def full() -> bool:
