@@ -144,4 +144,5 @@ def _patience(settings: PlannerSettings) -> Patience:
         prepare=timedelta(seconds=settings.prepare_timeout_seconds),
         plan=timedelta(seconds=settings.plan_timeout_seconds),
         redrive=timedelta(seconds=settings.redrive_window_seconds),
+        arrival=timedelta(seconds=settings.horizon_seconds),
     )

@@ -60,11 +60,15 @@ _EARLY: Final = frozenset({"deadline_exceeded", "budget_exhausted", "stalled"})
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an activity may take, and how long a dead letter may wait for its redrive."""
+    """How long an activity may take, and how long a dead letter may wait for its redrive.
+
+    `arrival`: how long a cancel waits for a task that has not come, which is as long as an event may create one.
+    """
 
     prepare: timedelta = timedelta(minutes=10)
     plan: timedelta = timedelta(minutes=5)
     redrive: timedelta = bounds.STALL_PATIENCE
+    arrival: timedelta = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,11 @@ class TaskHandlers:
             self._begin(unit)
         else:
             unit.set_timer(TURN, next_look(ticket, unit.now))
+
+    def _mark(self, unit: Unit[Task]) -> None:
+        """Wait for a task that is not here yet, as long as it may still arrive."""
+        unit.state.phase = "marked"
+        unit.set_timer(HORIZON, unit.now + self.patience.arrival)
 
     def begin(self, unit: Unit[Task], _: None = None) -> bool:
         """Begin a task whose turn the queue says it is; False if no such task is under way (any more)."""
@@ -294,7 +303,7 @@ class TaskHandlers:
             unit.ignore("this dead letter is solved already")
             return
         if task.phase in {"new", "marked"}:
-            _mark(unit)
+            self._mark(unit)
         self._wait_for_redrives(unit)
         self._tell(unit)
 
@@ -313,7 +322,7 @@ class TaskHandlers:
             return
         bounds.solve(task, done.letter)
         if task.phase == "new":
-            _mark(unit)
+            self._mark(unit)
             return
         if done.group == "planner" and done.outcome == "handled":
             task.told = None  # its quarantine was told past the state
@@ -338,7 +347,7 @@ class TaskHandlers:
         if _is_known(task):
             self._end(unit, _cancelled(task))
         else:
-            _mark(unit)
+            self._mark(unit)
 
     def on_deadline(self, unit: Unit[Task], _: str) -> None:
         """End the task as expired, or by the dead letter that held it up until now."""
@@ -436,12 +445,6 @@ def _awaited(unit: Unit[Task], incoming: Incoming, done: Completed) -> bool:
 def _is_known(task: Task) -> bool:
     """Say whether a client waits for it: it was admitted, or died on its way to us."""
     return task.phase not in {"new", "marked"} or any(bounds.is_lost_task(stall) for stall in task.stalls.values())
-
-
-def _mark(unit: Unit[Task]) -> None:
-    """Wait for a task that is not here yet, as long as it may still arrive."""
-    unit.state.phase = "marked"
-    unit.set_timer(HORIZON, unit.now + bounds.MARK_HORIZON)
 
 
 def _cancelled(task: Task) -> End:

@@ -1,5 +1,6 @@
 """The planner as a whole service on the embedded bus and store; the other services are played by the test."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,8 +15,10 @@ from raa_planner.app import build
 from raa_planner.domain.task import TASK
 from raa_planner.settings import PlannerSettings
 from raa_runtime.bus.port import Message
+from raa_runtime.scope import scope_of
 from raa_runtime.service import Service
 from raa_runtime.testing import collect, message_of, running
+from raa_schemas.cancel import CancelRequested
 from raa_schemas.event import Event
 from raa_schemas.plan import PlanProposed, PlanReady
 from raa_schemas.reflection import Episode, Label, ReflectionDone
@@ -110,6 +113,15 @@ async def test_tasks_that_waited_come_back_after_a_restart(tmp_path: Path, monke
     async with planner(tmp_path, max_active_tasks=2) as service:
         both = await first(service, PlanProposed, 2)
         assert {one.task_id for one in both} == {"t1", "t2"}
+
+
+async def test_a_cancel_waits_for_its_task_as_long_as_the_deployment_lets_events_create_one(tmp_path: Path):
+    async with planner(tmp_path, horizon_seconds=1234) as service:
+        await publish(service, CancelRequested(task_id="t1", reason="never mind"))
+        async with asyncio.timeout(10):
+            while (mark := await service.store(TASK).find(scope_of("default/t1"), "default/t1")) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    assert mark.timers["horizon"] == pytest.approx(mark.updated_at + 1234, abs=1)
 
 
 async def test_a_broken_line_is_answered_and_blocks_nothing(tmp_path: Path):

@@ -10,8 +10,6 @@ from raa_schemas.plan import Limits
 from raa_schemas.step import StepDone
 from raa_schemas.task import TaskStalled
 
-MARK_HORIZON: Final = timedelta(days=7)
-"""How long a cancel waits for a task that has not arrived: as long as an event may create an aggregate."""
 STALL_PATIENCE: Final = timedelta(hours=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _FINAL_VERDICTS: Final = frozenset({"deny", "give_up"})
