@@ -17,6 +17,12 @@ _TEST_PREFIX = "RAA_TEST_"
 _LISTS = (list, tuple, set, frozenset)
 
 
+INSTANCE = (
+    "name of this process, its own among the replicas and kept over restarts, which makes it a static member of its "
+    "Kafka groups; empty: made from host and folder, and no static member"
+)
+
+
 class ServiceSettings(BaseModel):
     """What every service needs to know. The variable of a field is `RAA_` and its name in capitals."""
 
@@ -24,7 +30,7 @@ class ServiceSettings(BaseModel):
 
     deployment: str = Field("", pattern=DEPLOYMENT_PATTERN, description="prefix of everything owned on shared systems")
     data: Path = Field(Path("raa-data"), description="folder of this process's own files")
-    instance: str = Field("", description="name of this process, kept over restarts; empty: made from host and folder")
+    instance: str = Field("", description=INSTANCE)
     bus: Literal["embedded", "kafka"] = Field("embedded", description="which bus")
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka servers, host:port separated by commas")
     kafka_security: dict[str, Any] = Field(default_factory=dict, description="JSON: protocol, mechanism, username, …")

@@ -320,3 +320,32 @@ async def test_a_cancelled_poll_and_publish_pass_the_cancellation_on(bus: KafkaB
     for task in (polling, publishing):
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_static_member_comes_back_to_its_partitions_and_disturbs_nobody(kafka: str, deployment: str):
+    name = f"{deployment}.shared"
+    buses = [KafkaBus(kafka, instance=instance, tuning=FAST) for instance in ("one", "two", "one")]
+    await buses[0].start()
+    await buses[0].apply_topics([topic(name, 4)])
+    await buses[1].start()
+    one, two = await join(buses[0], "g", [name]), await join(buses[1], "g", [name])
+    await settle(one, two, partitions=4)
+    told = len(two.told)
+    await buses[0].stop()  # a static member does not say farewell, so that this is as good as its being killed
+    await buses[2].start()
+    begun = time.monotonic()
+    again = await join(buses[2], "g", [name])
+    await settle(again, two, partitions=4)
+    assert time.monotonic() - begun < FAST.session / 2
+    assert again.held == one.held
+    assert len(two.told) == told
+    await buses[2].publish([message(name, key, key) for key in "abcdefgh"])
+    records: list[Record] = []
+    async with asyncio.timeout(20):
+        while len(records) < 8:
+            for member in (again, two):
+                fresh = await member.subscription.poll(500, 0.2)
+                await member.subscription.commit(behind(fresh))
+                records += fresh
+    for bus in buses[1:]:
+        await bus.stop()

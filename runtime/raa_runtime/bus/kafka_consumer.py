@@ -17,9 +17,14 @@ _NEVER_MS = 86_400_000
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-async def start_consumer(options: dict[str, Any], tuning: KafkaTuning, group: str | None) -> AIOKafkaConsumer:
-    """Connect a consumer without topics; raises DependencyUnavailable."""
-    consumer = _build(options, tuning, group)
+async def start_consumer(
+    options: dict[str, Any], tuning: KafkaTuning, group: str | None, instance: str | None = None
+) -> AIOKafkaConsumer:
+    """Connect a consumer without topics, as the static member `instance` if there is one.
+
+    Raises DependencyUnavailable.
+    """
+    consumer = _build(options, tuning, group, instance)
     try:
         await within(tuning.call_timeout, consumer.start(), "connecting a consumer")
     except BaseException:
@@ -28,11 +33,12 @@ async def start_consumer(options: dict[str, Any], tuning: KafkaTuning, group: st
     return consumer
 
 
-def _build(options: dict[str, Any], tuning: KafkaTuning, group: str | None) -> AIOKafkaConsumer:
+def _build(options: dict[str, Any], tuning: KafkaTuning, group: str | None, instance: str | None) -> AIOKafkaConsumer:
     """Build a consumer that commits nothing by itself and starts at the earliest record."""
     return AIOKafkaConsumer(
         **options,
         group_id=group,
+        group_instance_id=instance,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
