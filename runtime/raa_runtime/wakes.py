@@ -16,7 +16,9 @@ from raa_runtime.unit_of_work import ACTIVITY_GRACE_SECONDS, Address, UnitOfWork
 from raa_schemas.errors import ErrorInfo, error
 
 POLL_SECONDS: Final = 0.5
-MOST_RUNS: Final = 5
+# Deaths count also for an intent that only waited for a tool slot in a process that another call ended: to tell them
+# apart would cost a write per call. So the limit is high enough for a bad day and still ends what ends every process.
+MOST_RUNS: Final = 8
 _PAGE: Final = 1_000
 TimerHandler = Callable[[Unit[Any], str], None]
 CompletedHandler = Callable[[Unit[Any], Completed], None]

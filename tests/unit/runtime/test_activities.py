@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from raa_runtime.errors import LeaseLost, TransientError
 from raa_runtime.liveness import Liveness
 from raa_runtime.scope import TenantScope
 from raa_runtime.state.sqlite import SqliteStore
-from raa_runtime.testing import message_of
+from raa_runtime.testing import message_of, unit_for
+from raa_runtime.unit import Completed, Unit
+from raa_runtime.wakes import take_over
 from raa_schemas.errors import error
 from raa_schemas.ids import TenantId
 from raa_schemas.task import TaskCreated
-from tests.unit.runtime.floor import COUNT, Floor, until
+from tests.unit.runtime.floor import COUNT, Count, Floor, until
 from tests.unit.runtime.test_delivery import crash
 
 ME = TenantScope(TenantId("default"))
@@ -240,3 +243,19 @@ async def test_a_restarted_process_sees_its_former_self_as_dead_at_once(tmp_path
     await now.beat()
     assert now.dead == {former.incarnation}
     await store.close()
+
+
+def test_an_intent_survives_a_bad_day_of_its_processes_and_ends_what_ends_them_all():
+    unit = unit_for(COUNT, "default/t1", Count())
+    ended: list[Completed] = []
+    unit.start("work", {}, timeout=timedelta(seconds=5))
+    for number in range(20):
+        if not unit.activities:
+            break
+        survivor = Unit(COUNT, unit.aggregate, unit.now, "test", "", f"test:1:{number}")
+        [running] = unit.activities.values()
+        take_over(survivor, {running.owner}, {"work": lambda _, done: ended.append(done)})
+    [end] = ended
+    assert (end.outcome, end.attempt, end.epoch) == ("failed", 8, 8)
+    assert end.error is not None
+    assert "8 processes in a row" in end.error.message
