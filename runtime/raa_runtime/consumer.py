@@ -59,6 +59,8 @@ class Consumer:
         self._committed_at = 0.0
         self.in_flight = 0
         self.settled = 0
+        self.belongs = False
+        """whether the group has told this member what it holds, if only that it is nothing"""
 
     async def start(self) -> None:
         """Join the group."""
@@ -204,6 +206,7 @@ class Consumer:
 
     async def assigned(self, places: Collection[TopicPartition]) -> None:
         """Start anew with these."""
+        self.belongs = True
         for place in places:
             self._marks[place] = Watermark()
         if self._subscription is None:

@@ -353,9 +353,8 @@ class Service:
 
     async def _keep_waking(self) -> None:
         while self._phase != "draining":
-            under_way = len(self._dispatcher.waking)
-            if under_way < MOST_WAKES_UNDER_WAY:
-                await self._poller.sweep(under_way)
+            if len(self._dispatcher.waking) < MOST_WAKES_UNDER_WAY:
+                await self._poller.sweep(self._dispatcher.under_way())
             await self._poller.pause()
 
     async def _watch(self, consumer: Consumer) -> None:
@@ -376,6 +375,8 @@ class Service:
         missing = {} if self._phase == "running" else {"phase": self._phase}
         if self._liveness.namesake:
             missing["instance"] = f"{self._liveness.namesake} has this process's name; set RAA_INSTANCE apart"
+        if self._phase == "running" and not self._consumer.belongs:
+            missing["group"] = "the bus has not said yet which partitions are this process's"
         if self._waiting_for.reason:
             missing["start"] = self._waiting_for.reason
         if self._dispatcher.away.reason:

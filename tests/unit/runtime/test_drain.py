@@ -212,3 +212,39 @@ async def test_a_paused_member_that_lost_a_partition_reads_it_when_it_comes_back
         await consumer.assigned(places)
         await floor.publish([created()])
         await floor.eventually("task.status", 1)
+
+
+class Later:
+    """A `Rebalance` that is told of its first share only when the test says so."""
+
+    def __init__(self, told: Any) -> None:
+        self.revoked, self._told, self._share = told.revoked, told.assigned, frozenset[TopicPartition]()
+
+    async def assigned(self, places: frozenset[TopicPartition]) -> None:
+        self._share = places
+
+    async def tell(self) -> None:
+        await self._told(self._share)
+
+
+async def test_a_service_is_ready_only_when_it_knows_its_share_of_the_group(tmp_path: Path):
+    floor = Floor(tmp_path)
+    await floor.bus.start()
+    subscribe, later = floor.bus.subscribe, list[Later]()
+
+    async def slowly(group: str, topics: Any, rebalance: Any) -> Any:
+        later.append(Later(rebalance))
+        return await subscribe(group, topics, later[0])
+
+    floor.bus.subscribe = slowly
+    service = floor.build()
+    await service.start()
+    await until(partial(_lacks_only, service, "group"))
+    await later[0].tell()
+    assert await service.missing() == {}
+    await service.drain()
+    await floor.bus.stop()
+
+
+async def _lacks_only(service: Service, what: str) -> bool:
+    return set(await service.missing()) == {what}
