@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raa_planner import api, handlers
+from raa_planner import api, handlers, standing
 from raa_planner.activities import Planning, Preparation
 from raa_planner.adapters.http_memory import HttpMemory
 from raa_planner.adapters.http_router import HttpRouter
@@ -90,9 +90,9 @@ def build(
             Does(handlers.PLAN, TASK, plan, way.on_planned),
         ],
         timers=[
-            Timer(handlers.DEADLINE, TASK, way.on_deadline),
-            Timer(handlers.STALLED, TASK, way.on_stall_over),
-            Timer(handlers.APPROVAL, TASK, way.on_approval_expired),
+            Timer(standing.DEADLINE, TASK, way.on_deadline),
+            Timer(standing.STALLED, TASK, way.on_stall_over),
+            Timer(standing.APPROVAL, TASK, way.on_approval_expired),
             Timer(handlers.TURN, TASK, way.on_turn),
             Timer(handlers.HORIZON, TASK, way.on_horizon),
         ],

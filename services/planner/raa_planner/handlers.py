@@ -4,7 +4,7 @@
                  → plan.ready → step.done … → reflection.done → task.done, or the next plan
 
 All handlers are pure: they may run again after a lost race, and the one conditional write makes them happen once.
-What an event means in which phase is the table in `domain/transitions.py`; only `_end` publishes task.done.
+What an event means in which phase is the table in `domain/transitions.py`; only `standing.end` publishes task.done.
 """
 
 from collections.abc import Collection
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from raa_planner import standing
 from raa_planner.domain import attempts, bounds
 from raa_planner.domain.admission import Arrival, Rules, admit, refusal
 from raa_planner.domain.attempts import End
-from raa_planner.domain.endings import gist, status_of, task_done
+from raa_planner.domain.endings import status_of
 from raa_planner.domain.planning import (
     ModelSaid,
     Prepared,
@@ -48,14 +49,8 @@ from raa_schemas.topics import tenant_topic
 
 PREPARE: Final = "prepare"
 PLAN: Final = "plan"
-DEADLINE: Final = "deadline"
-STALLED: Final = "stalled"
-APPROVAL: Final = "approval"
 TURN: Final = "turn"
 HORIZON: Final = "horizon"
-
-_DOWNSTREAM: Final = frozenset({"verifying", "running", "reflecting"})
-_EARLY: Final = frozenset({"deadline_exceeded", "budget_exhausted", "stalled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +90,12 @@ class TaskHandlers:
             self._end(unit, end)
             return
         unit.clear_timer(HORIZON)
-        unit.set_timer(DEADLINE, deadline)
+        unit.set_timer(standing.DEADLINE, deadline)
         task.phase = "queued"
         bounds.end_stalls_by(task, deadline)
-        self._wait_for_redrives(unit)
+        standing.wait_for_redrives(unit)
         self._begin_in_turn(unit)
-        self._tell(unit)
+        standing.tell(unit)
 
     def _never_begun(self, unit: Unit[Task], request: TaskCreated, deadline: datetime) -> End | None:
         if unit.state.cancelled_by is not None:
@@ -131,7 +126,7 @@ class TaskHandlers:
         if not _concerns(unit, "begin"):
             return decide(unit.state.phase, "begin").act == "begun"
         self._begin(unit)
-        self._tell(unit)
+        standing.tell(unit)
         return True
 
     def on_turn(self, unit: Unit[Task], _: str) -> None:
@@ -139,7 +134,7 @@ class TaskHandlers:
         if decide(unit.state.phase, "turn").act == "begin":
             self._begin_in_turn(unit)
             if unit.state.phase != "queued":
-                self._tell(unit)
+                standing.tell(unit)
 
     def _begin(self, unit: Unit[Task]) -> None:
         unit.clear_timer(TURN)
@@ -164,7 +159,7 @@ class TaskHandlers:
             return
         take_prepared(unit.state, Prepared.model_validate(done.result))
         self._make_plan(unit)
-        self._progress(unit)
+        standing.progressed(unit)
 
     def _make_plan(self, unit: Unit[Task]) -> None:
         given = unit.state.asked.plan
@@ -209,7 +204,7 @@ class TaskHandlers:
             self._end(unit, end)
         else:
             self._ask_model(unit)
-        self._progress(unit)
+        standing.progressed(unit)
 
     def _propose(self, unit: Unit[Task], plan: Plan) -> None:
         task = unit.state
@@ -223,7 +218,7 @@ class TaskHandlers:
         """Count the attempt: safety let the plan run."""
         if _concerns(unit, "ready", event.data.plan.version):
             attempts.begin_run(unit.state, unit.now)
-            self._progress(unit)
+            standing.progressed(unit)
 
     def on_plan_rejected(self, unit: Unit[Task], event: Received[PlanRejected]) -> None:
         """Have the model repair the plan by safety's findings; a client's own plan ends the task."""
@@ -233,7 +228,7 @@ class TaskHandlers:
             self._end(unit, end)
         else:
             self._ask_model(unit)
-        self._progress(unit)
+        standing.progressed(unit)
 
     def on_step_done(self, unit: Unit[Task], event: Received[StepDone]) -> None:
         """Count a settled step and its cost; the terminal one lets a waiting verdict speak."""
@@ -247,7 +242,7 @@ class TaskHandlers:
         if not done.terminal and bounds.overspent(task):
             self._end(unit, End("budget_exhausted", attempts.budget_error(task)))
         self._settle(unit)
-        self._progress(unit)
+        standing.progressed(unit)
 
     def on_reflection_done(self, unit: Unit[Task], event: Received[ReflectionDone]) -> None:
         """Keep the verdict; once the run has ended too, end the task or plan again with what was learned."""
@@ -259,7 +254,7 @@ class TaskHandlers:
             unit.mark(REFLECTED_AT, unit.now.timestamp())
         task.verdict = event.data
         self._settle(unit)
-        self._progress(unit)
+        standing.progressed(unit)
 
     def _settle(self, unit: Unit[Task]) -> None:
         task = unit.state
@@ -278,21 +273,21 @@ class TaskHandlers:
         if not bounds.open_approval(unit.state, event.data, unit.now):
             unit.ignore("this question is open or decided already")
             return
-        self._progress(unit)
+        standing.progressed(unit)
 
     def on_approval_decided(self, unit: Unit[Task], event: Received[ApprovalDecided]) -> None:
         """Start the clock again when the question is closed. Safety, not we, acts on the decision."""
         if not _concerns(unit, "decided"):
             return
         if bounds.note_decision(unit.state, event.data, unit.now):
-            self._progress(unit)
+            standing.progressed(unit)
 
     def on_approval_expired(self, unit: Unit[Task], _: str) -> None:
         """Start the clock again when nobody decided in time."""
         if decide(unit.state.phase, "approval").act == "resume":
             bounds.close_approvals(unit.state, bounds.expired_approvals(unit.state, unit.now), unit.now)
-            self._wind(unit)
-            self._tell(unit)
+            standing.wind(unit)
+            standing.tell(unit)
 
     def on_task_stalled(self, unit: Unit[Task], event: Received[TaskStalled]) -> None:
         """Show which dead letter holds the task up, and wait for its redrive, at most until the deadline."""
@@ -304,8 +299,8 @@ class TaskHandlers:
             return
         if task.phase in {"new", "marked"}:
             self._mark(unit)
-        self._wait_for_redrives(unit)
-        self._tell(unit)
+        standing.wait_for_redrives(unit)
+        standing.tell(unit)
 
     def on_redrive_done(self, unit: Unit[Task], event: Received[RedriveDone]) -> None:
         """Go on once the last dead letter is solved; one that was dropped ends the task it held up."""
@@ -316,7 +311,7 @@ class TaskHandlers:
         if not _concerns(unit, "solved"):
             return
         task = unit.state
-        if done.outcome == "dropped" and done.letter in task.stalls and _is_known(task):
+        if done.outcome == "dropped" and done.letter in task.stalls and standing.is_known(task):
             task.stalls = {done.letter: task.stalls[done.letter]}
             self._end(unit, End("failed", bounds.stall_error(task, f"it was dropped: {done.reason}")))
             return
@@ -326,17 +321,8 @@ class TaskHandlers:
             return
         if done.group == "planner" and done.outcome == "handled":
             task.told = None  # its quarantine was told past the state
-        self._wait_for_redrives(unit)
-        self._tell(unit)
-
-    def _wait_for_redrives(self, unit: Unit[Task]) -> None:
-        """Set the time at which a dead letter ends the task; before the task is here only its own does."""
-        task = unit.state
-        until = bounds.stalled_until(task)
-        if until is None or not _is_known(task):
-            unit.clear_timer(STALLED)
-        else:
-            unit.set_timer(STALLED, until)
+        standing.wait_for_redrives(unit)
+        standing.tell(unit)
 
     def on_cancel_requested(self, unit: Unit[Task], event: Received[CancelRequested]) -> None:
         """End the task; a cancel that is here before its task leaves a mark for it."""
@@ -344,7 +330,7 @@ class TaskHandlers:
             return
         task = unit.state
         task.cancelled_by, task.cancel_reason = event.data.requested_by, event.data.reason
-        if _is_known(task):
+        if standing.is_known(task):
             self._end(unit, _cancelled(task))
         else:
             self._mark(unit)
@@ -368,55 +354,14 @@ class TaskHandlers:
         if decide(unit.state.phase, "horizon").act == "forget":
             unit.close()
 
-    def _end(self, unit: Unit[Task], end: End) -> None:
-        """Publish the one task.done of this task and close it; what still runs downstream is told to stop."""
-        task = unit.state
-        end = attempts.judged_late(task, end, unit.now)
-        if task.phase in _DOWNSTREAM and end.error is not None and end.error.code in _EARLY:
-            why = end.error.message[:2_000]
-            unit.publish(CancelRequested(task_id=unit.task_id, requested_by="planner", reason=why))
-        task.phase, task.outcome = "ended", end.outcome
-        done = task_done(task, TaskId(unit.task_id), end, unit.now)
-        self._tell(unit)
-        unit.publish(done)
-        for topic in self._copies(unit):
-            unit.publish(done, reply_to=topic)
-        unit.close()
+    def _end(self, unit: Unit[Task], how: End) -> None:
+        standing.end(unit, how, self._copies(unit))
 
     def _copies(self, unit: Unit[Task]) -> Collection[str]:
         reply_to = unit.state.request.reply_to if unit.state.request else None
         copies = [] if reply_to is None or reply_to not in self.rules.reply_topics else [reply_to]
         own = owned(unit.deployment, tenant_topic(unit.tenant, TaskDone))
         return [*copies, own] if self.tenant_topics else copies
-
-    def _progress(self, unit: Unit[Task]) -> None:
-        """Whatever held the task up is over; tell where it stands."""
-        if unit.state.phase == "ended":
-            return
-        unit.state.stalls.pop("", None)  # a letter of an earlier release has no name by which it could be solved
-        self._wait_for_redrives(unit)
-        self._wind(unit)
-        self._tell(unit)
-
-    def _wind(self, unit: Unit[Task]) -> None:
-        """Set the clock of the task: its deadline, or while a person is asked the end of the first question."""
-        task = unit.state
-        if task.approvals:
-            unit.clear_timer(DEADLINE)
-            unit.set_timer(APPROVAL, min(approval.expires_at for approval in task.approvals.values()))
-        elif task.deadline is not None:
-            unit.clear_timer(APPROVAL)
-            unit.set_timer(DEADLINE, task.deadline)
-            unit.set_deadline(task.deadline)
-
-    def _tell(self, unit: Unit[Task]) -> None:
-        """Publish where the task stands, if that is news; of one that is not here yet, only that it died."""
-        if not _is_known(unit.state):
-            return
-        status = status_of(unit.state, TaskId(unit.task_id), unit.now)
-        if gist(status) != unit.state.told:
-            unit.state.told = gist(status)
-            unit.publish(status)
 
     def _time_for(self, unit: Unit[Task], longest: timedelta) -> timedelta:
         left = bounds.current_deadline(unit.state, unit.now) - unit.now
@@ -440,11 +385,6 @@ def _awaited(unit: Unit[Task], incoming: Incoming, done: Completed) -> bool:
         return False
     unit.state.activity = None
     return True
-
-
-def _is_known(task: Task) -> bool:
-    """Say whether a client waits for it: it was admitted, or died on its way to us."""
-    return task.phase not in {"new", "marked"} or any(bounds.is_lost_task(stall) for stall in task.stalls.values())
 
 
 def _cancelled(task: Task) -> End:

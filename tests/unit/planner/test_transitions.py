@@ -8,7 +8,8 @@ import pytest
 from raa_planner.domain.scheduler import Policy
 from raa_planner.domain.task import Phase
 from raa_planner.domain.transitions import IGNORED, TRANSITIONS, Incoming, decide
-from raa_planner.handlers import APPROVAL, DEADLINE, HORIZON, STALLED, TURN
+from raa_planner.handlers import HORIZON, TURN
+from raa_planner.standing import APPROVAL, DEADLINE, STALLED
 from raa_schemas.task import TaskDone
 from tests.unit.planner.way import Way, handlers_of, plan
 

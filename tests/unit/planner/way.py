@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from raa_planner.domain.planning import ModelSaid, Prepared
 from raa_planner.domain.scheduler import FairQueue, Policy
 from raa_planner.domain.task import TASK, Task
-from raa_planner.handlers import APPROVAL, DEADLINE, HORIZON, PLAN, PREPARE, STALLED, TURN, TaskHandlers
+from raa_planner.handlers import HORIZON, PLAN, PREPARE, TURN, TaskHandlers
+from raa_planner.standing import APPROVAL, DEADLINE, STALLED
 from raa_runtime.state.aggregate import Aggregate
 from raa_runtime.unit import ActivityOutcome, Completed, Origin, Received, Unit
 from raa_schemas.approval import ApprovalDecided, ApprovalRequested
