@@ -104,7 +104,7 @@ def _groups(admin: Administration, asked: Sequence[str], members: Mapping[str, i
         return [*ours, *sorted(name for name in members if name not in ours)]
     named = [owned(admin.settings.deployment, name) if name in SERVICES else name for name in asked]
     if unknown := [name for name in named if name not in {*ours, *members}]:
-        raise UsageProblem(f"there is no group {unknown[0]!r}; there are {', '.join([*ours, *members])}")
+        raise UsageProblem(f"there is no group {unknown[0]!r}; there are {', '.join(dict.fromkeys([*ours, *members]))}")
     return named
 
 

@@ -187,14 +187,14 @@ def refusal(pick: Pick, ended: frozenset[tuple[str, str]], how: How) -> tuple[st
     return None
 
 
-def decided_before(pick: Pick, how: How) -> tuple[str, str] | None:
+def decided_before(pick: Pick, how: How, *, forced_by: str = "; --again forces") -> tuple[str, str] | None:
     """Say when somebody decided about a letter before, None if nobody did or it does not matter."""
     standing = pick.standing
     if standing is None or standing.state == "open" or how.again:
         return None
     done = f" and {standing.outcome}" if standing.outcome not in {None, "dropped"} else ""
     at = f"{standing.at:%Y-%m-%d %H:%M:%S}"
-    return f"already {standing.state}", f"at {at} by {standing.by}{done}; --again forces"
+    return f"already {standing.state}", f"at {at} by {standing.by}{done}{forced_by}"
 
 
 def _is_acted_on(pick: Pick) -> bool:
@@ -257,7 +257,7 @@ async def drop(place: Place, wanted: Wanted, why: str, *, as_json: bool) -> int:
     async with picked(place, wanted) as (session, picks):
         sender = Sender(place, session.client.bus, 1_000.0)
         for pick in picks.listed:
-            if told := decided_before(pick, How()):
+            if told := decided_before(pick, How(), forced_by=""):
                 report.tell(pick, *told, loud=True)
             elif pick.kind == "aggregate" and pick.group == "planner":
                 report.tell(pick, "refused", "its task would never end; mend the cause and redrive it", loud=True)

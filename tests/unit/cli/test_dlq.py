@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raa_cli.dlq.decide import refusal
+from raa_cli.dlq.decide import decided_before, refusal
 from raa_cli.dlq.how import How, rate_of
 from raa_cli.dlq.lists import causes
 from raa_cli.dlq.masking import masked, readable
@@ -139,6 +139,12 @@ def test_a_rate_is_letters_per_second(text: str, rate: float):
 def test_what_is_no_rate_is_refused(text: str):
     with pytest.raises(UsageProblem, match="--rate"):
         rate_of(text)
+
+
+def test_a_drop_names_no_option_that_it_does_not_have():
+    given = pick(standing=DECIDED, task="t2")
+    assert decided_before(given, How(), forced_by="") == ("already redriven", "at 2026-01-02 12:00:00 by ann and handled")
+    assert "--again forces" in str(decided_before(given, How()))
 
 
 ENDED = frozenset({("default", "t1")})

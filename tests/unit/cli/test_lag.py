@@ -63,6 +63,8 @@ def test_a_running_stack_tells_its_queue_its_steps_and_its_members(raa: Raa, sta
     assert [row for row in said["partitions"] if row["in_flight"] is None or row["deferred"] is None] == []
     only = raa("lag", "--group", "memory", "--json").json
     assert {row["topic"] for row in only["partitions"]} == {"reflection.done"}
+    names = raa("lag", "--group", "planer").err.partition("there are ")[2].strip().split(", ")
+    assert len(names) == len(set(names)), "each group is named once"
 
 
 def test_an_unknown_group_is_named_with_those_there_are(raa: Raa, data_folder: Path):  # noqa: F811
