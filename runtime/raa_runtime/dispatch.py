@@ -47,6 +47,7 @@ from raa_schemas.errors import error
 
 DEFECT_TRIES: Final = 3
 WAKE_TRIES: Final = 8
+LEFT_SECONDS: Final = 30.0
 REFUSED: Final = "refused: "
 T = TypeVar("T")
 
@@ -79,6 +80,8 @@ class Dispatcher:
     count: Callable[[str, str], None] = lambda *_: None
     settled: Callable[[str, str, str, int], None] = lambda *_: None
     waking: set[tuple[str, str]] = field(default_factory=set)
+    left: dict[tuple[str, str], float] = field(default_factory=dict)
+    """aggregates that only a process of a newer release can wake, and until when they are not looked at again"""
 
     def __post_init__(self) -> None:
         self.away = Away(self.work.log)
@@ -148,10 +151,11 @@ class Dispatcher:
                 return
             if isinstance(problem, TransientError):
                 deferred = await self.away.outlast(partial(self._defer, addressed, event, problem, order))
-                if not isinstance(deferred, Exception):
+                if not isinstance(deferred, Exception) and deferred.ignored is None:
                     self.count(addressed.topic.name, "deferred")
                     return
-                if isinstance(deferred, AlreadyHandled):  # another member, or a write whose reply got lost, was first
+                if not isinstance(deferred, Exception) or isinstance(deferred, AlreadyHandled):
+                    # it has ended; or another member, or a write whose reply got lost, was first
                     await self._settled(addressed, order, deferred)
                     return
                 problem = deferred
@@ -203,17 +207,22 @@ class Dispatcher:
         if unit.is_new and age > self.settings.horizon_seconds:
             raise TooOld(f"too_old: event {event.id} is {age:.0f} s old and its aggregate is gone; submit anew")
 
-    async def _defer(self, addressed: Addressed, event: Received[Any], why: Exception, order: Order | None) -> None:
+    async def _defer(
+        self, addressed: Addressed, event: Received[Any], why: Exception, order: Order | None
+    ) -> Unit[Any]:
         on = self.on[addressed.topic.name]
 
         def decide(unit: Unit[Any]) -> None:
+            if unit.aggregate.tombstone:  # nothing would ever take it out again
+                unit.ignore(f"{REFUSED}{on.kind.name} {unit.id} has ended")
+                return
             if isinstance(why, NewerState):
                 unit.aggregate.partition = None  # any newer member may claim it, whatever its partitions
             queue_behind(unit, addressed, event, str(why), unit.now.timestamp() + pause_after(why, 0))
             _note(unit, order)
 
         at = self._address(on.kind, addressed)
-        await self.work.run(at, decide, "event", _known_as(event, order), header_only=True)
+        return await self.work.run(at, decide, "event", _known_as(event, order), header_only=True)
 
     def _address(self, kind: Kind[Any], addressed: Addressed) -> Address:
         return Address(kind, addressed.aggregate, addressed.envelope.subject, addressed.record.partition)
@@ -294,7 +303,7 @@ class Dispatcher:
 
     def wake(self, kind: Kind[Any], aggregate: str) -> None:
         """Hand a wake to the lane of an aggregate."""
-        if (kind.name, aggregate) in self.waking:
+        if (kind.name, aggregate) in self.waking or (kind.name, aggregate) in self.left:
             return  # one that waits in its lane does for all
         self.waking.add((kind.name, aggregate))
         at = Address(kind, aggregate, aggregate.split("/")[1])
@@ -302,6 +311,12 @@ class Dispatcher:
             self.lanes.join(f"{kind.name}:{aggregate}", self.shrinking, at, None)
         else:
             self.lanes.put(f"{kind.name}:{aggregate}", self._wake, at)
+
+    def under_way(self) -> int:
+        """Count what is due and handed over, or left to a newer release: it must not hide what else is due."""
+        now = self.work.clock.monotonic()
+        self.left = {place: until for place, until in self.left.items() if until > now}
+        return len(self.waking) + len(self.left)
 
     async def _wake(self, at: Address) -> None:
         self.waking.discard((at.kind.name, at.id))
@@ -312,6 +327,7 @@ class Dispatcher:
             return
         aggregate = claimed.aggregate
         if isinstance(aggregate.unreadable, NewerState):
+            self.left[at.kind.name, at.id] = self.work.clock.monotonic() + LEFT_SECONDS
             return
         if claimed.ignored is not None or aggregate.quarantined or (aggregate.closed and not aggregate.deferred):
             return
@@ -379,7 +395,7 @@ class Dispatcher:
                 return
 
     async def _hold_back(self, at: Address, why: Exception) -> None:
-        """Let the first deferred event wait again, or bury it; an aggregate without room for its letter is set aside."""
+        """Let the first deferred event wait again, or bury it; without room for its letter, quarantine all of it."""
         put_back = partial(self._put_back, why=why)
         problem = await self.away.outlast(partial(self.work.run, at, put_back, "wake"))
         if not isinstance(problem, Exception) or isinstance(problem, TransientError):
