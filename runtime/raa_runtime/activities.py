@@ -14,8 +14,10 @@ from raa_runtime.errors import LeaseLost, PermanentError, RaaError, TransientErr
 from raa_runtime.guard import outcome_of
 from raa_runtime.scope import TenantScope
 from raa_runtime.state.aggregate import Activity, Aggregate
+from raa_runtime.state.codec import Kind
 from raa_runtime.telemetry import Logger
 from raa_runtime.unit import ActivityOutcome, Completed
+from raa_runtime.wakes import CompletedHandler
 from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.ids import TaskId, TenantId
 
@@ -83,6 +85,16 @@ _UNREPEATABLE: Final = frozenset({"once", "checkable"})
 
 async def _surely() -> bool:
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Does:
+    """An activity: what runs outside the lane, and which handler gets its outcome."""
+
+    name: str
+    kind: Kind[Any]
+    run: Run
+    completed: CompletedHandler
 
 
 class Activities:

@@ -214,6 +214,23 @@ class Consumer:
         # what was paused when it was taken away must not stay so for ever
         (self._subscription.pause if self._paused else self._subscription.resume)(places)
 
+    async def lag(self) -> int:
+        """Count the records behind the committed offsets of what this member holds."""
+        return sum((await self.subscription.lag()).values())
+
+    async def caught_up(self) -> None:
+        """Wait until everything that lay on the topics when this was called has been settled."""
+        ends = await self._bus.end_offsets(self._topics)
+        while True:
+            held = self.subscription.assignment()
+            committed = await self._bus.committed(self._group, self._topics)
+            behind = {place for place, end in ends.items() if place in held and committed.get(place, 0) < end}
+            lag = await self.subscription.lag() if behind else {}
+            if not any(lag.get(place) for place in behind):
+                return  # what retention took before anybody read it is never committed, and is no lag either
+            await self.commit_if_due()
+            await asyncio.sleep(0.05)
+
     def stop_taking(self) -> None:
         """Take no further records."""
         self._taking = False

@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
+from raa_runtime.guard import outcome_of
+from raa_runtime.telemetry import Logger
+
 
 @runtime_checkable
 class TellsWeaknesses(Protocol):
@@ -16,3 +19,13 @@ class TellsWeaknesses(Protocol):
 async def weaknesses(*parts: object, topics: Collection[str]) -> list[str]:
     """Ask every part that can tell."""
     return [told for part in parts if isinstance(part, TellsWeaknesses) for told in await part.weaknesses(topics)]
+
+
+async def report(log: Logger, *parts: object, topics: Collection[str]) -> None:
+    """Log what the servers keep less safely than promised; one that may not be asked is no reason to stop."""
+    told = await outcome_of(lambda: weaknesses(*parts, topics=topics))
+    if isinstance(told, Exception):
+        log.info("durability_unknown", reason=str(told))
+        return
+    for weakness in told:
+        log.warning("weaker_durability", reason=weakness)

@@ -3,37 +3,38 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from raa_runtime.activities import Activities, Owned, Run
+from raa_runtime.activities import Activities, Does
 from raa_runtime.away import Away
 from raa_runtime.backlog import Backlog
 from raa_runtime.burial import Rejection
 from raa_runtime.consumer import Consumer
 from raa_runtime.dispatch import Dispatcher, On
-from raa_runtime.durability import weaknesses
-from raa_runtime.errors import DependencyUnavailable, TransientError
+from raa_runtime.durability import report
+from raa_runtime.errors import DependencyUnavailable
 from raa_runtime.guard import outcome_of
 from raa_runtime.http import HttpServer, Ping, listen
 from raa_runtime.instance import instance_name
 from raa_runtime.lanes import Lanes
 from raa_runtime.liveness import Liveness
+from raa_runtime.loops import Loops
+from raa_runtime.ownership import Ownership
 from raa_runtime.platform import Platform
 from raa_runtime.redrive import GroupIntake
 from raa_runtime.remembrance import Forget, Oblivion, refuse_contradictions
-from raa_runtime.scope import scope_of
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.state.aggregate import Aggregate, S
-from raa_runtime.state.codec import Kind, decode
+from raa_runtime.state.codec import Kind
 from raa_runtime.state.reader import AggregateReader
 from raa_runtime.telemetry import Metrics
 from raa_runtime.topics import topic_specs
 from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import Address, UnitOfWork
-from raa_runtime.wakes import CompletedHandler, Poller, TimerHandler
+from raa_runtime.wakes import Poller, Timer, TimerHandler
 from raa_runtime.watchdog import LOOK_SECONDS, Watchdog
+from raa_runtime.watchers import Watchers
 from raa_schemas.ids import owned
 from raa_schemas.tenants import IntakePolicy
 from raa_schemas.topics import redrive_topic, topic_of
@@ -49,25 +50,6 @@ T = TypeVar("T")
 P = TypeVar("P")
 Observer = Callable[[Kind[Any], Unit[Any]], None]
 Step = Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Does:
-    """An activity: what runs outside the lane, and which handler gets its outcome."""
-
-    name: str
-    kind: Kind[Any]
-    run: Run
-    completed: CompletedHandler
-
-
-@dataclass(frozen=True, slots=True)
-class Timer:
-    """A named timer of a kind of aggregate."""
-
-    name: str
-    kind: Kind[Any]
-    handler: TimerHandler
 
 
 class Service:
@@ -105,16 +87,17 @@ class Service:
         self.log = platform.logger(name)
         self._kinds = {kind.name: kind for kind in kinds}
         self._background, self._before_ready = background, before_ready
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops = Loops(name, self.log)
         self._phase = "starting"
         self._waiting_for = Away(self.log)
         self._serving = self._opened = False
         self._db = platform.open_store(name)
         self.instance = instance_name(settings.instance, settings.data)
         self._liveness = Liveness(self._db, platform.clock, f"{name}@{self.instance}", settings.lease_seconds)
+        self._ownership = Ownership(self._db, self._kinds, self._liveness)
         self._lanes = Lanes(self._lane_failed)
         self.stuck = asyncio.Event()
-        self._watchers: dict[tuple[str, str], list[Callable[[Any], None]]] = {}
+        self._watchers = Watchers()
         self._backlog = Backlog(name, lambda: self._consumer.marks, platform.clock)
         self._dispatcher = self._make_dispatcher(on, does, timers, rejections, observers)
         self._consumer = self._make_consumer(on)
@@ -147,7 +130,7 @@ class Service:
             self._liveness.check,
             self.log,
             self._deliver,
-            self._owns,
+            self._ownership.owns,
         )
         work = UnitOfWork(
             self.name,
@@ -159,7 +142,7 @@ class Service:
             self.log,
             self._activities.launch,
             self._activities.stop,
-            (*observers, self._tell_watchers, self._backlog.observe),
+            (*observers, self._watchers.tell, self._backlog.observe),
             self._remember_seconds,
             turns=self._lanes,
         )
@@ -252,24 +235,18 @@ class Service:
         if self.settings.create_topics:
             await self.platform.bus.apply_topics(topic_specs(self.settings))
         await self._consumer.start()
-        self._spawn("consumer", self._consumer.run)
-        self._spawn("watchdog", partial(self._watch, self._consumer))
-        self._spawn("wakes", self._keep_waking)
+        self._loops.spawn("consumer", self._consumer.run)
+        self._loops.spawn("watchdog", partial(self._watch, self._consumer))
+        self._loops.spawn("wakes", self._keep_waking)
         for step in self._background:
-            self._spawn("background", step)
+            self._loops.spawn("background", step)
         self._gauges()
-        self._spawn("warm_up", self._warm_up)
-        self._spawn("durability", self._tell_durability)
+        self._loops.spawn("warm_up", self._warm_up)
+        self._loops.spawn("durability", self._tell_durability)
 
     async def _tell_durability(self) -> None:
-        """Report what the servers keep less safely than promised; one that may not be asked is no reason to stop."""
         topics = [spec.name for spec in topic_specs(self.settings)]
-        told = await outcome_of(lambda: weaknesses(self.platform.bus, self._db, topics=topics))
-        if isinstance(told, Exception):
-            self.log.info("durability_unknown", reason=str(told))
-            return
-        for weakness in told:
-            self.log.warning("weaker_durability", reason=weakness)
+        await report(self.log, self.platform.bus, self._db, topics=topics)
 
     async def _open_store(self) -> None:
         """Open the store and keep the lease from then on, also while the bus is still away."""
@@ -278,7 +255,8 @@ class Service:
         await self._db.start([kind.spec for kind in self._kinds.values()])
         await self._liveness.beat()
         self._opened = True
-        self._spawn("heartbeat", self._keep_alive)
+        beat = self.settings.lease_seconds / 5
+        self._loops.spawn("heartbeat", partial(self._ownership.keep, self._poller, self._activities, beat))
 
     def _closed(self) -> str | None:
         """Say why its own routes are not served yet."""
@@ -299,58 +277,6 @@ class Service:
         self._phase = "running"
         self.log.info("running", url=self.url)
 
-    def _spawn(self, name: str, work: Step) -> None:
-        task = asyncio.create_task(self._keep(name, work), name=f"{self.name} {name}")
-        self._tasks.append(task)
-
-    async def _keep(self, name: str, work: Step) -> None:
-        """Start a loop again when it fails; its failure is logged, never swallowed."""
-        while True:
-            problem = await outcome_of(work)
-            if not isinstance(problem, Exception):
-                return
-            self.log.error(
-                "loop_failed",
-                loop=name,
-                exc_info=None if isinstance(problem, TransientError) else problem,
-                reason=str(problem),
-            )
-            await asyncio.sleep(1.0)
-
-    async def _keep_alive(self) -> None:
-        while True:
-            await self._liveness.beat()
-            for incarnation in self._liveness.dead:
-                if not await self._poller.reclaim({incarnation}):
-                    await self._liveness.forget(incarnation)
-            for kind, aggregate in await self._poller.to_stop(self._liveness.incarnation):
-                await self._stop_own(kind, aggregate)
-            await asyncio.sleep(self.settings.lease_seconds / 5)
-
-    def _owns(self, kind: str, aggregate: str, activity: str, epoch: int) -> Owned:
-        lapses = self._liveness.lapses
-
-        async def still() -> bool:
-            nonlocal lapses
-            seen = self._liveness.lapses
-            if seen == lapses:
-                return True
-            document = await self._db.find(scope_of(aggregate), kind, aggregate)
-            found = decode(self._kinds[kind], document).activities.get(activity) if document else None
-            if found is None or (found.owner, found.epoch) != (self._liveness.incarnation, epoch):
-                return False
-            lapses = seen
-            return True
-
-        return still
-
-    async def _stop_own(self, kind: Kind[Any], aggregate: str) -> None:
-        """Stop what another process, which decides on this aggregate now, asks this one to stop."""
-        document = await self._db.find(scope_of(aggregate), kind.name, aggregate)
-        for activity in decode(kind, document).activities.values() if document else ():
-            if activity.stopping and activity.owner == self._liveness.incarnation:
-                self._activities.stop(kind.name, aggregate, activity.id)
-
     async def _keep_waking(self) -> None:
         while self._phase != "draining":
             if len(self._dispatcher.waking) < MOST_WAKES_UNDER_WAY:
@@ -358,9 +284,7 @@ class Service:
             await self._poller.pause()
 
     async def _watch(self, consumer: Consumer) -> None:
-        dog = Watchdog(
-            lambda: consumer.settled, partial(_lag_of, consumer), self._answers, self.platform.clock.monotonic
-        )
+        dog = Watchdog(lambda: consumer.settled, consumer.lag, self._answers, self.platform.clock.monotonic)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if await dog.is_stuck():
@@ -397,19 +321,7 @@ class Service:
 
     async def caught_up(self) -> None:
         """Wait until everything that lay on its topics when this was called has been settled."""
-        consumer = self._consumer
-        topics = self._topics(list(self._dispatcher.on.values()))
-        ends = await self.platform.bus.end_offsets(topics)
-        group = owned(self.settings.deployment, self.name)
-        while True:
-            held = consumer.subscription.assignment()
-            committed = await self.platform.bus.committed(group, topics)
-            behind = {place for place, end in ends.items() if place in held and committed.get(place, 0) < end}
-            lag = await consumer.subscription.lag() if behind else {}
-            if not any(lag.get(place) for place in behind):
-                return  # what retention took before anybody read it is never committed, and is no lag either
-            await consumer.commit_if_due()
-            await asyncio.sleep(0.05)
+        await self._consumer.caught_up()
 
     async def drain(self) -> None:
         """Stop in two phases: take nothing new; then finish what nobody may repeat, and hand over the rest.
@@ -431,10 +343,7 @@ class Service:
         await self._close("http", self.http.stop)
         await self._idle_lanes(end)
         await self._lanes.cancel()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        await self._loops.stop(CLOSE_SECONDS)
         if self._opened:
             await self._close("lease", self._liveness.stop)
             await self._close("store", self._db.close)
@@ -477,35 +386,15 @@ class Service:
         timeout_seconds: float,
     ) -> T:
         """Run a unit, then wait until `until` of the aggregate's state gives something; raises TimeoutError."""
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        with self._watchers.watching(kind.name, aggregate, until) as (look, done):
 
-        def look(state: S) -> None:
-            value = until(state)
-            if value is not None and not done.done():
-                done.set_result(value)
+            def first(unit: Unit[S], given: P) -> None:
+                decide(unit, given)
+                look(unit.state)
 
-        def first(unit: Unit[S], given: P) -> None:
-            decide(unit, given)
-            look(unit.state)
-
-        watchers = self._watchers.setdefault((kind.name, aggregate), [])
-        watchers.append(look)
-        try:
             async with asyncio.timeout(timeout_seconds):
                 await self.call(kind, aggregate, first, payload)
                 return await done
-        finally:
-            watchers.remove(look)
-            if not watchers:
-                self._watchers.pop((kind.name, aggregate), None)
-
-    def _tell_watchers(self, kind: Kind[Any], unit: Unit[Any]) -> None:
-        for look in list(self._watchers.get((kind.name, unit.id), ())):
-            look(unit.state)
-
-
-async def _lag_of(consumer: Consumer) -> int:
-    return sum((await consumer.subscription.lag()).values())
 
 
 __all__ = ["Does", "On", "Service", "Timer"]

@@ -24,6 +24,15 @@ TimerHandler = Callable[[Unit[Any], str], None]
 CompletedHandler = Callable[[Unit[Any], Completed], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A named timer of a kind of aggregate."""
+
+    name: str
+    kind: Kind[Any]
+    handler: TimerHandler
+
+
 def shrink(unit: Unit[Any]) -> None:
     """Turn an ended aggregate into its tombstone; its outbox is known to be published."""
     aggregate = unit.aggregate

@@ -207,7 +207,7 @@ async def test_labels_and_correlation_come_back_on_every_event(tmp_path: Path) -
 async def crash(service: Any) -> None:
     """End a service as kill -9 would: nothing is written, committed or released any more."""
     service._activities._deliver = lambda *_: None
-    for task in [*service._tasks, *service._lanes._tasks, *service._activities._tasks.values()]:
+    for task in [*service._loops.tasks, *service._lanes._tasks, *service._activities._tasks.values()]:
         task.cancel()
     await asyncio.sleep(0)
     await service.http.stop()
