@@ -115,7 +115,7 @@ def test_a_service_waits_for_a_kafka_that_is_not_there_and_for_one_that_went(
     wait_until(lambda: alone.is_alive_and_lacks("bus"))
     assert "127.0.0.1" in missing(alone.url)["bus"]
     before = alone.memory_kb()
-    assert "store" not in missing(alone.url)
+    wait_until(lambda: "store" not in missing(alone.url))
     assert get(f"{alone.url}/metrics")[0] == 200
     broker.on()
     wait_until(alone.is_ready, seconds=30)
