@@ -21,7 +21,7 @@ from raa_schemas.envelope import InvalidEventError
 from raa_schemas.errors import error
 from raa_schemas.ids import owned
 from raa_schemas.redrive import RedriveDone, RedriveOutcome
-from raa_schemas.task import TaskStatus
+from raa_schemas.task import TaskStalled, TaskStatus
 from raa_schemas.topics import dead_letter_topic
 
 # a dead letter of an aggregate shows so much of its state; the aggregate itself stays in the store
@@ -60,7 +60,8 @@ class Burial:
             return
         letter = self._letter(record, problem, tries, begun, order)
         stalled = []
-        if self.service in STALLS_TASKS and letter.answered is None:
+        handled = not isinstance(problem, InvalidEventError)
+        if self.service in STALLS_TASKS and letter.answered is None and not (handled and _tells(envelope.type)):
             deployment, subject = self.work.deployment, envelope.subject
             stalled = [letter.stalled(deployment, addressed.tenant, subject, envelope.type, envelope.id)]
         await self._bury(letter, order, stalled)
@@ -241,7 +242,8 @@ class Burial:
     def _put(self, unit: Unit[Any], letter: DeadLetter, dead_type: str, dead_id: str | None) -> None:
         deployment = self.work.deployment
         messages = [letter.message(deployment)]
-        if self.service in STALLS_TASKS and not (letter.kind == "aggregate" and self.service == "planner"):
+        untold = _tells(dead_type) or (letter.kind == "aggregate" and self.service == "planner")
+        if self.service in STALLS_TASKS and not untold:
             messages.append(letter.stalled(deployment, unit.tenant, unit.task_id, dead_type, dead_id))
         for number, message in enumerate(messages):
             unit.aggregate.counter += 1
@@ -262,6 +264,11 @@ class Burial:
             letter=letter.letter_id(deployment),
             fingerprint=letter.fingerprint,
         )
+
+
+def _tells(dead_type: str) -> bool:
+    """Say whether it is the news of a dead letter that died: news of that would die as well, without end."""
+    return dead_type == TaskStalled.event_type()
 
 
 def keep_outcome(unit: Unit[Any], lost: Completed) -> bool:

@@ -143,7 +143,8 @@ def test_what_is_no_rate_is_refused(text: str):
 
 def test_a_drop_names_no_option_that_it_does_not_have():
     given = pick(standing=DECIDED, task="t2")
-    assert decided_before(given, How(), forced_by="") == ("already redriven", "at 2026-01-02 12:00:00 by ann and handled")
+    told = decided_before(given, How(), forced_by="")
+    assert told == ("already redriven", "at 2026-01-02 12:00:00 by ann and handled")
     assert "--again forces" in str(decided_before(given, How()))
 
 

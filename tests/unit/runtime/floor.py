@@ -49,6 +49,7 @@ class Floor:
         self.work: Callable[[Call], Any] = lambda call: call.args["goal"].upper()
         self.calls: list[Call] = []
         self.kind = COUNT
+        self.more: list[On] = []
         self.fail_worked: Exception | None = None
         self.fail_rejected: Exception | None = None
         self.ignores: Callable[[], bool] = lambda: False
@@ -101,7 +102,7 @@ class Floor:
             self.settings,
             platform,
             kinds=[self.kind],
-            on=[On(TaskCreated, self.kind, self.on_created), On(PlanRejected, self.kind, self.on_rejected)],
+            on=[On(TaskCreated, self.kind, self.on_created), On(PlanRejected, self.kind, self.on_rejected), *self.more],
             does=[Does("work", self.kind, self.run_work, self.on_worked)],
             timers=[Timer("end", self.kind, self.on_end)],
         )

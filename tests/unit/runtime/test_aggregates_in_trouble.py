@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raa_runtime.dispatch import On
 from raa_runtime.errors import DependencyUnavailable, NewerState
 from raa_runtime.scope import TenantScope
 from raa_runtime.state.aggregate import Activity, Aggregate, Deferred
@@ -19,7 +20,7 @@ from raa_runtime.unit_of_work import Address, UnitOfWork
 from raa_runtime.wakes import Poller, forget_ended
 from raa_schemas.ids import AggregateId, TenantId
 from raa_schemas.plan import PlanRejected
-from raa_schemas.task import TaskCreated
+from raa_schemas.task import TaskCreated, TaskStalled
 from tests.unit.runtime.floor import COUNT, Count, Floor, away, until
 from tests.unit.runtime.test_delivery import crash, created, headers
 
@@ -90,6 +91,20 @@ async def test_a_state_that_fits_no_model_is_quarantined_with_one_dead_letter_th
         assert b'"state":"stalled"' in (stalled.value or b"")
         found = await document(service)
         assert (found["quarantined"], found["state"]) == (True, {"goals": 7})
+
+
+async def test_the_news_of_a_dead_letter_that_dies_as_well_is_not_told_again_and_again(tmp_path: Path):
+    floor = Floor(tmp_path)
+    floor.more = [On(TaskStalled, COUNT, lambda unit, _: unit.ignore("read"))]
+    async with floor.running() as service:
+        await floor.publish([created()])
+        await floor.eventually("task.status", 1)
+        await service.caught_up()
+        await rewrite(service, state={"goals": 7})
+        await floor.publish([REJECTED])
+        died = [headers(letter)["dl_topic"] for letter in await floor.eventually("planner.dlq", 2)]
+        await service.caught_up()
+        assert (died, len(await floor.records("task.stalled"))) == (["plan.rejected", "task.stalled"], 1)
 
 
 async def test_an_aggregate_too_large_to_say_so_can_still_be_quarantined(tmp_path: Path):
