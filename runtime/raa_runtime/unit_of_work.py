@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeVar
@@ -12,6 +11,7 @@ from raa_runtime.clock import Clock
 from raa_runtime.deadletters import DeadLetter
 from raa_runtime.errors import AlreadyHandled, DependencyUnavailable, PublishRefused, TransientError
 from raa_runtime.guard import result_of
+from raa_runtime.known import Cache, Known, Published
 from raa_runtime.scope import scope_of
 from raa_runtime.state.aggregate import SEEN_KEPT, Activity, Aggregate, Entry
 from raa_runtime.state.codec import Kind, decode, encode
@@ -32,76 +32,6 @@ ACTIVITY_GRACE_SECONDS: Final = 15.0
 LONGEST_BACKOFF_SECONDS: Final = 60.0
 BUS_PATIENCE_SECONDS: Final = 1.0
 _RACES: Final = 20
-_CACHE_BYTES: Final = 8 * 1024 * 1024
-_PUBLISHED_KEPT: Final = 100_000
-
-
-@dataclass(slots=True)
-class Known:
-    """An aggregate as this process last stored it; its published entries are taken out, their ids kept in `gone`."""
-
-    aggregate: Aggregate[Any]
-    gone: list[str]
-    size: int
-
-
-class Cache:
-    """Aggregates as this process last wrote them. A stale one costs a lost race, never a wrong write.
-
-    Whoever takes one out owns it, and puts it back only when it is stored as it is: what a handler changed before it
-    failed, or before it lost the race, is never seen again. Bounded by the bytes of their documents, of which what is
-    kept here is no more than a few times the size.
-    """
-
-    def __init__(self, most_bytes: int = _CACHE_BYTES) -> None:
-        self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
-        self._most_bytes = most_bytes
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        """Count the aggregates kept."""
-        return len(self._known)
-
-    def look(self, kind: str, aggregate: str) -> Aggregate[Any] | None:
-        """Show an aggregate, which must not be changed."""
-        known = self._known.get((kind, aggregate))
-        return known.aggregate if known else None
-
-    def take(self, kind: str, aggregate: str) -> Known | None:
-        """Give an aggregate away."""
-        known = self._known.pop((kind, aggregate), None)
-        if known is not None:
-            self._bytes -= known.size
-        return known
-
-    def put(self, kind: str, known: Known) -> None:
-        """Keep an aggregate, and drop the oldest beyond the bound."""
-        self.take(kind, known.aggregate.id)
-        self._known[kind, known.aggregate.id] = known
-        self._bytes += known.size
-        while self._bytes > self._most_bytes:
-            self._bytes -= self._known.popitem(last=False)[1].size
-
-
-class Published:
-    """Ids of events this process knows to be durable on the bus."""
-
-    def __init__(self) -> None:
-        self._ids: OrderedDict[str, None] = OrderedDict()
-
-    def add(self, event_id: str) -> None:
-        """Note one."""
-        self._ids[event_id] = None
-        if len(self._ids) > _PUBLISHED_KEPT:
-            self._ids.popitem(last=False)
-
-    def discard(self, event_id: str) -> None:
-        """Forget one that no outbox holds any more."""
-        self._ids.pop(event_id, None)
-
-    def __contains__(self, event_id: str) -> bool:
-        """Say whether it is known."""
-        return event_id in self._ids
 
 
 @dataclass(slots=True)

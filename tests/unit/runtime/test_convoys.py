@@ -12,6 +12,7 @@ from pydantic import Field
 from raa_runtime.clock import SystemClock
 from raa_runtime.convoy import Job, run_together
 from raa_runtime.errors import DependencyUnavailable
+from raa_runtime.known import Cache, Known
 from raa_runtime.lanes import Lanes
 from raa_runtime.scope import scope_of
 from raa_runtime.state.aggregate import Aggregate, State
@@ -20,7 +21,7 @@ from raa_runtime.state.port import KindSpec, Write
 from raa_runtime.state.sqlite import SqliteStore
 from raa_runtime.telemetry import logger
 from raa_runtime.unit import Origin, Received, Unit
-from raa_runtime.unit_of_work import Address, Cache, Known, UnitOfWork
+from raa_runtime.unit_of_work import Address, UnitOfWork
 from raa_schemas.ids import AggregateId
 from raa_schemas.task import TaskCreated, TaskStatus
 
