@@ -255,11 +255,11 @@ class Dispatcher:
             failed = replace(done, outcome="failed", result=None, error=error("too_large", str(problem)))
             await self._complete(at, failed)
             return
-        if isinstance(problem, Exception) and await self._insist(at, decide, done):
-            await self._leave_outcome(at, done)
+        if isinstance(problem, Exception) and not await self._insist(at, decide, done):
+            return  # the intent is as it was and stays held here, or the next unit would begin the work again
         self.settled(at.kind.name, at.id, done.activity_id, done.epoch)
 
-    async def _leave_outcome(self, at: Address, done: Completed) -> None:
+    async def _leave_outcome(self, at: Address, done: Completed) -> bool:
         """Keep an outcome with its intent for a process of the newer release that wrote this state."""
 
         def decide(unit: Unit[Any]) -> None:
@@ -271,33 +271,35 @@ class Dispatcher:
             unit.aggregate.partition = None  # any newer member may claim it, whatever its partitions
 
         failed = await self.away.outlast(lambda: self.work.run(at, decide, "completed", header_only=True))
+        if isinstance(failed, AggregateTooLarge) and done.outcome == "done":
+            too_large = error("too_large", str(failed))
+            return await self._leave_outcome(at, replace(done, outcome="failed", result=None, error=too_large))
         if isinstance(failed, Exception):
             self.work.log.critical("outcome_not_kept", aggregate=at.id, activity=done.activity_id, exc_info=failed)
+        return not isinstance(failed, Exception)
 
-    async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], done: Completed) -> NewerState | None:
+    async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], done: Completed) -> bool:
         """Run a unit that no redelivery would repeat; a defect quarantines the aggregate instead of losing it.
 
-        Gives NewerState back: only a process of a newer release may decide here.
+        What only a process of a newer release may decide on is left to it. Says whether any of this was stored.
         """
         tries = 0
         while True:
             tries += 1
             problem = await self.away.outlast(lambda: self.work.run(at, decide, "completed"))
             if not isinstance(problem, Exception):
-                return None
+                return True
             self.work.log.error("unit_defect", cause="completed", aggregate=at.id, exc_info=problem)
             if isinstance(problem, NewerState):
-                break
+                return await self._leave_outcome(at, done)
             if tries >= (self.settings.defer_tries if isinstance(problem, TransientError) else DEFECT_TRIES):
                 break
             await asyncio.sleep(0.05 * 2**tries)
-        if isinstance(problem, NewerState):
-            return problem
         quarantine = partial(self.burial.quarantine, problem=problem, lost=done)
         failed = await self.away.outlast(lambda: self.work.run(at, quarantine, "completed", header_only=True))
         if isinstance(failed, Exception):
             self.work.log.critical("quarantine_failed", aggregate=at.id, exc_info=failed)
-        return None
+        return not isinstance(failed, Exception)
 
     # wakes
 

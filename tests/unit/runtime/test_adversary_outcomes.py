@@ -59,6 +59,54 @@ async def test_what_is_kept_on_a_newer_state_is_not_done_again_by_the_process_th
         assert len(floor.calls) == 1
 
 
+async def test_a_huge_outcome_on_a_newer_state_is_kept_as_one_that_was_too_large(tmp_path: Path):
+    floor = Floor(tmp_path)
+    floor.effect = "once"
+    gate = asyncio.Event()
+
+    async def work(_: Any) -> str:
+        await gate.wait()
+        return "x" * 1_200_000
+
+    floor.work = work
+    async with floor.running() as service:
+        await floor.publish([created("t1", "work")])
+        await floor.eventually("task.status", 1)
+        await service.caught_up()
+        await rewrite(service, state_schema=2)
+        gate.set()
+        await until(lambda: _kept(service))
+        [activity] = (await document(service))["activities"].values()
+        assert (activity["kept"]["outcome"], activity["kept"]["error"]["code"]) == ("failed", "too_large")
+        await floor.publish([rejected()])
+        await service.caught_up()
+        await until(lambda: _nothing_waits(service))
+        assert len(floor.calls) == 1
+
+
+async def test_an_outcome_that_cannot_even_be_set_aside_is_not_worked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    floor = Floor(tmp_path)
+    floor.effect, floor.fail_worked = "once", RuntimeError("bug")
+    async with floor.running() as service:
+
+        def fails(*_: Any, **__: Any) -> None:
+            raise RuntimeError("another bug")
+
+        monkeypatch.setattr(type(service._dispatcher.burial), "quarantine", fails)
+        await floor.publish([created("t1", "work")])
+        await until(lambda: _ran(floor, service))
+        await floor.publish([rejected()])
+        await service.caught_up()
+        await until(lambda: _nothing_waits(service))
+        assert len(floor.calls) == 1
+
+
+async def _ran(floor: Floor, service: Any) -> bool:
+    return bool(floor.calls) and not len(service._activities) and not len(service._lanes)
+
+
 async def _nothing_waits(service: Any) -> bool:
     await service._lanes.idle()
     return not service._dispatcher.waking
