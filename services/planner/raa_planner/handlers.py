@@ -313,7 +313,7 @@ class TaskHandlers:
         task = unit.state
         if done.outcome == "dropped" and done.letter in task.stalls and standing.is_known(task):
             task.stalls = {done.letter: task.stalls[done.letter]}
-            self._end(unit, End("failed", bounds.stall_error(task, f"it was dropped: {done.reason}")))
+            self._end(unit, End("failed", bounds.stall_error(task, done.reason)))
             return
         bounds.solve(task, done.letter)
         if task.phase == "new":

@@ -455,6 +455,7 @@ def test_dropping_the_letter_ends_the_task_and_says_who_did_what():
     way = Way().to_running().stalled().solved(outcome="dropped")
     assert (way.done.outcome, way.error.code) == ("failed", "stalled")
     assert "it was dropped: a drill" in way.error.message
+    assert "--as-new-task --again`" in str(way.error.hint), "a letter that was decided about wants to be forced"
 
 
 def test_dropping_a_letter_that_holds_nothing_up_changes_nothing():

@@ -49,7 +49,7 @@ class Floor:
         self.work: Callable[[Call], Any] = lambda call: call.args["goal"].upper()
         self.calls: list[Call] = []
         self.kind = COUNT
-        self.more: list[On] = []
+        self.more: list[On[Any]] = []
         self.fail_worked: Exception | None = None
         self.fail_rejected: Exception | None = None
         self.ignores: Callable[[], bool] = lambda: False

@@ -167,12 +167,14 @@ def is_lost_task(stall: Stall) -> bool:
     return stall.group == "planner" and stall.dead_type == "task.created"
 
 
-def stall_error(task: Task, why: str = "nobody redrove it in time") -> ErrorInfo:
-    """Say which dead letter ended the task, and with which command its kind can be mended."""
+def stall_error(task: Task, dropped: str | None = None) -> ErrorInfo:
+    """Say which dead letter ended the task, because of its time or a drop, and which command does the task again."""
     found = first_stall(task)
     if found is None:
         return error("stalled")
     letter, stall = found
+    why = "nobody redrove it in time" if dropped is None else f"it was dropped: {dropped}"
+    again = "" if dropped is None else " --again"  # what was decided once wants to be forced
     details = {"dead_letter_topic": stall.topic, "letter": letter, "fingerprint": stall.fingerprint}
     info = error(
         "stalled",
@@ -182,4 +184,4 @@ def stall_error(task: Task, why: str = "nobody redrove it in time") -> ErrorInfo
     if not letter:
         return info
     look = f"`raa dlq show {letter}`; once the cause is mended, "
-    return info.model_copy(update={"hint": f"see why: {look}`raa dlq redrive --id {letter} --as-new-task`"})
+    return info.model_copy(update={"hint": f"see why: {look}`raa dlq redrive --id {letter} --as-new-task{again}`"})
