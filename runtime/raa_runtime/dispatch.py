@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -10,10 +10,10 @@ from typing import Any, Final, Generic, TypeVar
 from raa_runtime.away import Away
 from raa_runtime.burial import Burial, Rejection
 from raa_runtime.bus.port import Record
+from raa_runtime.completions import DEFECT_TRIES, Completions
 from raa_runtime.convoy import Job, run_together
 from raa_runtime.deferral import as_record, pause_after, queue_behind
 from raa_runtime.errors import (
-    AggregateTooLarge,
     AlreadyHandled,
     NewerState,
     PermanentError,
@@ -43,9 +43,7 @@ from raa_runtime.wakes import (
 )
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.envelope import InvalidEventError
-from raa_schemas.errors import error
 
-DEFECT_TRIES: Final = 3
 WAKE_TRIES: Final = 8
 LEFT_SECONDS: Final = 30.0
 REFUSED: Final = "refused: "
@@ -87,6 +85,9 @@ class Dispatcher:
         self.away = Away(self.work.log)
         self.shrinking = Shrinking(self.work, self._claim, self._wake, self.waking)
         self.burial = Burial(self.service, self.work, self.intake, self.rejections, self.count)
+        self.completions = Completions(
+            self.work, self.away, self.burial, self.completed, self.settings.defer_tries, self.settled
+        )
         self.revival = Revival(
             self.burial, self.away, self.kinds, self.completed, self.lives, self._redo, self._work_off
         )
@@ -231,75 +232,10 @@ class Dispatcher:
         """Turn a record that is no event into one dead letter, and tell an intake client in words."""
         await self.burial.poison(record, problem, at)
 
-    # completions
-
     def deliver(self, kind: str, aggregate: Aggregate[Any], done: Completed) -> None:
         """Bring the outcome of an activity into its lane."""
         at = Address(self.kinds[kind], aggregate.id, aggregate.task_id, aggregate.partition)
-        self.lanes.put(f"{kind}:{aggregate.id}", self._complete, at, done, passing=True)
-
-    async def _complete(self, at: Address, done: Completed) -> None:
-        def decide(unit: Unit[Any]) -> None:
-            activity = unit.aggregate.activities.get(done.activity_id)
-            if activity is None or activity.epoch != done.epoch or activity.owner != unit.owner:
-                unit.ignore("fenced: this activity was settled or taken over")
-                return
-            del unit.aggregate.activities[done.activity_id]
-            unit.cause_id = activity.cause_id or unit.cause_id
-            if not unit.closed:
-                self.completed[done.kind](unit, done)
-            unit.ignored = None  # even if nothing follows from it, the activity is over
-
-        problem = await self.away.outlast(lambda: self.work.run(at, decide, "completed"))
-        if isinstance(problem, AggregateTooLarge) and done.outcome == "done":
-            failed = replace(done, outcome="failed", result=None, error=error("too_large", str(problem)))
-            await self._complete(at, failed)
-            return
-        if isinstance(problem, Exception) and not await self._insist(at, decide, done):
-            return  # the intent is as it was and stays held here, or the next unit would begin the work again
-        self.settled(at.kind.name, at.id, done.activity_id, done.epoch)
-
-    async def _leave_outcome(self, at: Address, done: Completed) -> bool:
-        """Keep an outcome with its intent for a process of the newer release that wrote this state."""
-
-        def decide(unit: Unit[Any]) -> None:
-            activity = unit.aggregate.activities.get(done.activity_id)
-            if activity is None or activity.epoch != done.epoch or activity.owner != unit.owner:
-                unit.ignore("fenced: this activity was settled or taken over")
-                return
-            activity.kept = asdict(done)
-            unit.aggregate.partition = None  # any newer member may claim it, whatever its partitions
-
-        failed = await self.away.outlast(lambda: self.work.run(at, decide, "completed", header_only=True))
-        if isinstance(failed, AggregateTooLarge) and done.outcome == "done":
-            too_large = error("too_large", str(failed))
-            return await self._leave_outcome(at, replace(done, outcome="failed", result=None, error=too_large))
-        if isinstance(failed, Exception):
-            self.work.log.critical("outcome_not_kept", aggregate=at.id, activity=done.activity_id, exc_info=failed)
-        return not isinstance(failed, Exception)
-
-    async def _insist(self, at: Address, decide: Callable[[Unit[Any]], None], done: Completed) -> bool:
-        """Run a unit that no redelivery would repeat; a defect quarantines the aggregate instead of losing it.
-
-        What only a process of a newer release may decide on is left to it. Says whether any of this was stored.
-        """
-        tries = 0
-        while True:
-            tries += 1
-            problem = await self.away.outlast(lambda: self.work.run(at, decide, "completed"))
-            if not isinstance(problem, Exception):
-                return True
-            self.work.log.error("unit_defect", cause="completed", aggregate=at.id, exc_info=problem)
-            if isinstance(problem, NewerState):
-                return await self._leave_outcome(at, done)
-            if tries >= (self.settings.defer_tries if isinstance(problem, TransientError) else DEFECT_TRIES):
-                break
-            await asyncio.sleep(0.05 * 2**tries)
-        quarantine = partial(self.burial.quarantine, problem=problem, lost=done)
-        failed = await self.away.outlast(lambda: self.work.run(at, quarantine, "completed", header_only=True))
-        if isinstance(failed, Exception):
-            self.work.log.critical("quarantine_failed", aggregate=at.id, exc_info=failed)
-        return not isinstance(failed, Exception)
+        self.lanes.put(f"{kind}:{aggregate.id}", self.completions.complete, at, done, passing=True)
 
     # wakes
 

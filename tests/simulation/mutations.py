@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from raa_runtime import convoy, dispatch, unit_of_work
+from raa_runtime.completions import Completions
 from raa_runtime.dispatch import Dispatcher
 from raa_runtime.simulated.world import replaced
 from raa_runtime.unit_of_work import UnitOfWork
@@ -55,7 +56,7 @@ class _Before:
 
 
 def no_fencing(original: Any) -> Any:
-    async def complete(self: Dispatcher, at: Any, done: Any) -> None:
+    async def complete(self: Completions, at: Any, done: Any) -> None:
         def forget(unit: Any) -> None:
             if activity := unit.aggregate.activities.get(done.activity_id):
                 activity.epoch, activity.owner = done.epoch, unit.owner
@@ -110,7 +111,7 @@ MUTATIONS: Final[Mapping[str, Sequence[Replacement]]] = {
     "publish before the write": [(convoy, "_stored", publish_before_write)],
     "skip the outbox of a duplicate": [(UnitOfWork, "_catch_up", skip_catch_up)],
     "commit past an unsettled record": [(Watermark, "settle", commit_past_the_unsettled)],
-    "no fencing of epochs": [(Dispatcher, "_complete", no_fencing)],
+    "no fencing of epochs": [(Completions, "complete", no_fencing)],
     "run `once` again after a crash": [(dispatch, "take_over", rerun_once)],
     "forget wake_at when an activity ends": [(unit_of_work, "wake_time", forget_wake)],
     "overtake deferred events": [(Dispatcher, "_decide", overtake_deferred)],
