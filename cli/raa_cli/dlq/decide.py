@@ -54,7 +54,7 @@ class Report:
                         "reason": masked_text(reason)})  # fmt: skip
         elif loud:
             line = f"{pick.id}  {pick.group:<10} {_origin(pick):<28} {result}{f': {reason}' if reason else ''}"
-            print(printable(masked_text(line)))
+            print(printable(masked_text(" ".join(line.splitlines()))))
 
     def close(self, of: int) -> None:
         """Print the counts."""

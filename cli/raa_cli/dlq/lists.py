@@ -227,7 +227,7 @@ def _print(each: Filed) -> None:
         return
     for name, value in _facts(each.letter).items():
         if value is not None:
-            print(printable(f"  {name:<16}{value}"))
+            print(printable(" ".join(f"  {name:<16}{value}".splitlines())))
     for header, text in _headers(each.letter.headers).items():
         print(printable(f"  {'header':<16}{header}: {'(null)' if text is None else text}"))
     print(printable_text(readable(each.letter.value, most_characters=MOST_VALUE_CHARACTERS)))

@@ -43,8 +43,8 @@ def test_a_dead_letter(capsys: pytest.CaptureFixture[str]):
     standing = Standing("drop", EVIL, NOON, why=EVIL)
     _print(Filed(record_of(dead.message("")), "planner", dead.letter(""), "", standing))
     assert "{\n" in harmless(capsys)
-    Report(as_json=False).tell(pick(), "failed", EVIL, loud=True)
-    harmless(capsys)
+    Report(as_json=False).tell(pick(), "failed", f"two\nlines {EVIL}", loud=True)
+    assert "failed: two lines" in harmless(capsys)
 
 
 def test_what_an_operator_is_told_of_a_letter_hides_secrets(capsys: pytest.CaptureFixture[str]):
