@@ -12,7 +12,7 @@ from raa_runtime.burial import Burial, Rejection
 from raa_runtime.bus.port import Record
 from raa_runtime.completions import DEFECT_TRIES, Completions
 from raa_runtime.convoy import Job, run_together
-from raa_runtime.deferral import as_record, pause_after, queue_behind
+from raa_runtime.deferral import pause_after, queue_behind
 from raa_runtime.errors import (
     AlreadyHandled,
     NewerState,
@@ -25,9 +25,10 @@ from raa_runtime.guard import outcome_of, result_of
 from raa_runtime.intake import Addressed, read_body
 from raa_runtime.lanes import Lanes
 from raa_runtime.redrive import GroupIntake, Order, Taken
+from raa_runtime.retries import Retries
 from raa_runtime.revival import Revival
 from raa_runtime.settings import ServiceSettings
-from raa_runtime.state.aggregate import Aggregate, Deferred
+from raa_runtime.state.aggregate import Aggregate
 from raa_runtime.state.codec import Kind
 from raa_runtime.unit import Completed, E, Received, Unit
 from raa_runtime.unit_of_work import Address, UnitOfWork
@@ -88,8 +89,11 @@ class Dispatcher:
         self.completions = Completions(
             self.work, self.away, self.burial, self.completed, self.settings.defer_tries, self.settled
         )
+        self.retries = Retries(
+            self.work, self.away, self.intake, self.burial, self._handle_deferred, self.settings.defer_tries
+        )
         self.revival = Revival(
-            self.burial, self.away, self.kinds, self.completed, self.lives, self._redo, self._work_off
+            self.burial, self.away, self.kinds, self.completed, self.lives, self._redo, self.retries.work_off
         )
 
     def lane_of(self, taken: Taken) -> str:
@@ -280,7 +284,7 @@ class Dispatcher:
         if isinstance(problem, Exception):
             self.work.log.error("wake_defect", aggregate=at.id, exc_info=problem)
             return
-        await self._work_off(at)
+        await self.retries.work_off(at)
 
     def _claim(self, unit: Unit[Any]) -> None:
         """Take a due aggregate in one conditional write; one that keeps failing is quarantined."""
@@ -320,60 +324,8 @@ class Dispatcher:
         claimed_by = aggregate.write_id.rpartition("/")[0]
         return aggregate.wake_tries > 0 and not self.lives(claimed_by) and aggregate.version % 4 != 0
 
-    async def _work_off(self, at: Address) -> None:
-        """Try the deferred events that are due, in order; the first that fails again holds back the others."""
-        while True:
-            tried: list[Deferred] = []
-            attempt = partial(self._next_deferred, tried=tried)
-            outcome = await self.away.outlast(partial(self.work.run, at, attempt, "wake"))
-            if not tried:
-                return
-            if isinstance(outcome, Exception):
-                await self._hold_back(at, outcome)
-                return
-
-    async def _hold_back(self, at: Address, why: Exception) -> None:
-        """Let the first deferred event wait again, or bury it; without room for its letter, quarantine all of it."""
-        put_back = partial(self._put_back, why=why)
-        problem = await self.away.outlast(partial(self.work.run, at, put_back, "wake"))
-        if not isinstance(problem, Exception) or isinstance(problem, TransientError):
-            return
-        self.work.log.error("unit_defect", cause="wake", aggregate=at.id, exc_info=problem)
-        quarantine = partial(self.burial.quarantine, problem=problem)
-        await self.away.outlast(partial(self.work.run, at, quarantine, "wake", header_only=True))
-
-    def _next_deferred(self, unit: Unit[Any], tried: list[Deferred]) -> None:
-        tried.clear()
-        waiting = unit.aggregate.deferred
-        if unit.aggregate.quarantined or not waiting or waiting[0].due > unit.now.timestamp():
-            unit.ignore("nothing deferred is due")
-            return
-        head = waiting.pop(0)
-        tried.append(head)
-        addressed = self.intake.address(as_record(head))
-        event = read_body(addressed)
-        unit.cause_id = event.id
-        if unit.aggregate.version <= 1 and unit.aggregate.counter == 0:
-            unit.take_context(event)
-        self.on[addressed.topic.name].handler(unit, event)
-        if head.letter is not None:
-            self.burial.tell(unit, head.letter, "handled", unit.ignored or "")
-        unit.ignored = None  # even if nothing follows from it, it waits no longer
-
-    def _put_back(self, unit: Unit[Any], why: Exception) -> None:
-        if not unit.aggregate.deferred:
-            unit.ignore("nothing deferred")
-            return
-        head = unit.aggregate.deferred[0]
-        head.tries += 1
-        head.reason = str(why)
-        head.due = unit.now.timestamp() + pause_after(why, head.tries)
-        if isinstance(why, TransientError) and head.tries < self.settings.defer_tries:
-            return
-        if not is_permanent(why) and head.tries < min(DEFECT_TRIES, self.settings.defer_tries):
-            return
-        unit.aggregate.deferred.pop(0)
-        self.burial.deferred(unit, head, why)
+    def _handle_deferred(self, topic: str, unit: Unit[Any], event: Received[Any]) -> None:
+        self.on[topic].handler(unit, event)
 
     # commands
 
