@@ -57,6 +57,7 @@ class Consumer:
         self._taking = True
         self._since_commit = 0
         self._committed_at = 0.0
+        self._committing = asyncio.Lock()
         self.in_flight = 0
         self.settled = 0
         self.belongs = False
@@ -183,9 +184,17 @@ class Consumer:
             await self.commit(self._marks)
 
     async def commit(self, places: Collection[TopicPartition]) -> None:
-        """Commit the watermark of these partitions."""
+        """Commit the watermark of these partitions.
+
+        One at a time: a client that tries an earlier commit again would else undo a later one.
+        """
+        async with self._committing:
+            await self._commit(places)
+
+    async def _commit(self, places: Collection[TopicPartition]) -> None:
         self._since_commit = 0
-        offsets = {place: offset for place in places if (offset := self._marks[place].to_commit()) is not None}
+        marks = {place: self._marks[place] for place in places if place in self._marks}
+        offsets = {place: offset for place, mark in marks.items() if (offset := mark.to_commit()) is not None}
         if not offsets:
             return
         try:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from raa_runtime.simulated.chance import Chance
 from raa_runtime.simulated.loop import NothingLeftError, SimulatedLoop, dismiss, lay_to_rest
 from raa_runtime.simulated.process import Process
+from raa_runtime.simulated.wire import Server, Wire
 from raa_runtime.simulated.world import Program, World
 
 
@@ -121,3 +123,22 @@ def test_a_world_puts_everything_back_as_it_was():
         assert world.programs == {}
         assert not Program("p", "planner", lambda *_: None).up  # type: ignore[arg-type]
     assert (consumer._POLL_SECONDS, liveness.new_incarnation) == before
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_sent_first_over_one_wire_arrives_first(seed: int):
+    loop, chance = SimulatedLoop(seed), Chance(seed)
+    sent: list[int] = []
+    arrived: list[int] = []
+
+    async def ask(wire: Wire, number: int) -> None:
+        sent.append(number)
+        await wire.ask(lambda: arrived.append(number))
+
+    async def all_of_them() -> None:
+        wire = Wire(Server("somewhere", chance))
+        await asyncio.gather(*(ask(wire, number) for number in range(20)))
+
+    loop.run_until_complete(all_of_them())
+    loop.end()
+    assert arrived == sent

@@ -1,6 +1,7 @@
 """The way between a process and a server: a request arrives or does not, and its reply comes, late or never."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -42,6 +43,11 @@ class Wire:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._last = 0.0
+        self._sent: deque[Callable[[], None]] = deque()
+
+    def _arrive(self) -> None:
+        """Let the oldest request arrive, whichever was drawn: the loop draws by lot among what is due by now."""
+        self._sent.popleft()()
 
     async def ask(self, act: Callable[[], T], *, change: str = "") -> T:
         """Have the server act when the request arrives; raises DependencyUnavailable when no reply comes.
@@ -74,7 +80,8 @@ class Wire:
                 settle(reply, value, problem)
 
         self._last = at = max(loop.time() + chance.delay(), self._last)
-        loop.call_at(at, arrive, context=OUTSIDE)
+        self._sent.append(arrive)
+        loop.call_at(at, self._arrive, context=OUTSIDE)
         return await reply
 
 
