@@ -73,6 +73,10 @@ class Proxy:
         """Let connections through again."""
         self._call("POST", f"/proxies/{self.name}", {"enabled": True})
 
+    def lead_to(self, upstream: str) -> None:
+        """Cut the connections there are, and lead new ones elsewhere (`host:port`)."""
+        self._call("POST", f"/proxies/{self.name}", {"upstream": upstream, "enabled": True})
+
     def fault(self, kind: str, *, stream: str = "downstream", **attributes: int) -> str:
         """Start a fault, for example `latency` with latency and jitter in ms; gives the name that `heal` takes.
 

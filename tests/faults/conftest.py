@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.faults.exposed import Exposed, exposed
 from tests.faults.report import KEPT, LONG, Row, table, write
 from tests.faults.trial import Trial, separate
 
@@ -56,6 +57,25 @@ def servers(kafka: str, mongo: str, redis_url: str) -> Iterator[Trial]:
 def on_servers(servers: Trial) -> Trial:
     """A trial with a tenant of its own on the shared deployment."""
     return servers.of_tenant(f"t{uuid4().hex[:8]}")
+
+
+@pytest.fixture(scope="session")
+def proxied(kafka: str, mongo: str, redis_url: str, toxiproxy: str) -> Iterator[Exposed]:
+    """The same on servers of its own, which may be hurt; those of the session only say that this machine has them."""
+    assert kafka
+    assert mongo
+    assert redis_url
+    with (
+        TemporaryDirectory(prefix="raa-", ignore_cleanup_errors=True) as folder,
+        exposed(Path(folder), toxiproxy) as all_of,
+    ):
+        yield all_of
+
+
+@pytest.fixture
+def on_proxied(proxied: Exposed) -> Exposed:
+    """A tenant of its own on the deployment whose servers may be hurt."""
+    return proxied.of_tenant(f"t{uuid4().hex[:8]}")
 
 
 @pytest.fixture
