@@ -35,7 +35,7 @@ async def under_load(load: Load, tasks: int, hurt: Callable[[], None], heal: Cal
     await load.until_ended(seconds=ENDS_SECONDS)
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 def test_a_broker_that_is_away_for_a_while_costs_nothing_that_was_acknowledged(
     on_proxied: Exposed, report: list[Row], how: str
 ) -> None:
