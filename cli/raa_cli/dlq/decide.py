@@ -206,7 +206,7 @@ def _is_acted_on(pick: Pick) -> bool:
 async def outcomes(
     session: Session, deployment: str, sent: dict[str, Pick], begun: datetime, seconds: float, report: Report
 ) -> bool:
-    """Tell what the groups made of it; True if something was refused or died again."""
+    """Tell what the groups made of it; True if something was refused, died again, or was waited for in vain."""
     if not sent:
         return False
     if session.offline:
@@ -224,7 +224,7 @@ async def outcomes(
                         break
     if waiting:
         note(f"{len(waiting)} {'is' if len(waiting) == 1 else 'are'} not settled yet; `raa dlq show ID` says when")
-    return bad
+    return bad or (bool(waiting) and seconds > 0)
 
 
 async def _settled(

@@ -5,22 +5,27 @@ import tracemalloc
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raa_cli.dlq.decide import decided_before, refusal
+from raa_cli.dlq.decide import Report, decided_before, outcomes, refusal
 from raa_cli.dlq.how import How, rate_of
 from raa_cli.dlq.lists import causes
 from raa_cli.dlq.masking import masked, readable
 from raa_cli.dlq.picks import Pick, Picks, in_order
 from raa_cli.dlq.scan import Standing, Wanted, letters, standings
 from raa_cli.execute import UsageProblem
+from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.deadletters import DeadLetter, read_letter
 from raa_runtime.redrive import Action, Decision, order_message
+from raa_runtime.settings import ServiceSettings
+from raa_runtime.topics import topic_specs
 from raa_schemas.envelope import Envelope
 from raa_schemas.redrive import RedriveDone
 
@@ -171,6 +176,23 @@ DECIDED = Standing("redrive", "ann", NOON, outcome="handled")
 def test_what_is_sent_and_what_is_not(one: Pick, how: How, expected: str | None):
     told = refusal(one, ENDED, how)
     assert (told[0] if told else None) == expected
+
+
+@pytest.mark.parametrize(("seconds", "failed"), [(0.2, True), (0.0, False)])
+def test_letters_that_nobody_settled_in_time_are_a_failure_unless_nobody_waited(
+    tmp_path: Path, seconds: float, failed: bool
+):
+    async def unsettled() -> bool:
+        bus = EmbeddedBus(tmp_path)
+        await bus.start()
+        await bus.apply_topics(topic_specs(ServiceSettings.from_env({})))
+        session: Any = SimpleNamespace(offline=False, client=SimpleNamespace(bus=bus))
+        try:
+            return await outcomes(session, "", {"dl_1": pick()}, NOON, seconds, Report(as_json=False))
+        finally:
+            await bus.stop()
+
+    assert asyncio.run(unsettled()) is failed
 
 
 def test_secrets_are_masked_and_what_is_about_them_is_not():
