@@ -19,6 +19,7 @@ from raa_runtime.errors import (
     PermanentError,
     TooOld,
     TransientError,
+    UnreadableState,
     is_permanent,
 )
 from raa_runtime.guard import outcome_of, result_of
@@ -154,6 +155,11 @@ class Dispatcher:
             if not isinstance(problem, Exception) or isinstance(problem, AlreadyHandled):
                 await self._settled(addressed, order, problem)
                 return
+            if isinstance(problem, UnreadableState):
+                problem = await self.away.outlast(partial(self._set_aside, addressed, event, problem, order))
+                if not isinstance(problem, Exception) or isinstance(problem, AlreadyHandled):
+                    await self._settled(addressed, order, problem)
+                    return
             if isinstance(problem, TransientError):
                 deferred = await self.away.outlast(partial(self._defer, addressed, event, problem, order))
                 if not isinstance(deferred, Exception) and deferred.ignored is None:
@@ -227,6 +233,20 @@ class Dispatcher:
             _note(unit, order)
 
         at = self._address(on.kind, addressed)
+        return await self.work.run(at, decide, "event", _known_as(event, order), header_only=True)
+
+    async def _set_aside(
+        self, addressed: Addressed, event: Received[Any], why: UnreadableState, order: Order | None
+    ) -> Unit[Any]:
+        """Quarantine an aggregate that nobody can read, with the event waiting in it."""
+
+        def decide(unit: Unit[Any]) -> None:
+            if not unit.aggregate.quarantined:
+                self.burial.quarantine(unit, why)
+            queue_behind(unit, addressed, event, str(why), unit.now.timestamp())
+            _note(unit, order)
+
+        at = self._address(self.on[addressed.topic.name].kind, addressed)
         return await self.work.run(at, decide, "event", _known_as(event, order), header_only=True)
 
     def _address(self, kind: Kind[Any], addressed: Addressed) -> Address:

@@ -73,6 +73,10 @@ class AggregateTooLarge(PermanentError):
     """An aggregate would exceed 1 MB."""
 
 
+class UnreadableState(PermanentError):
+    """What is stored of an aggregate does not fit the model of its state."""
+
+
 class DeferralFull(PermanentError):
     """An aggregate has as many deferred events as it may."""
 

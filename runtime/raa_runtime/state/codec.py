@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from raa_runtime.errors import AggregateTooLarge, NewerState, PermanentError
+from raa_runtime.errors import AggregateTooLarge, NewerState, UnreadableState
 from raa_runtime.state.aggregate import (
     MAX_DOCUMENT_BYTES,
     Activity,
@@ -134,7 +134,7 @@ def _read_state(kind: Kind[S], document: Document) -> tuple[Any, Exception | Non
     try:
         return kind.state.model_validate(raw), None
     except ValidationError as problem:
-        return State.model_validate(raw), PermanentError(f"the state of {name} is no {kind.name}: {problem}")
+        return State.model_validate(raw), UnreadableState(f"the state of {name} is no {kind.name}: {problem}")
 
 
 def _make(cls: type[D], item: Mapping[str, Any]) -> D:

@@ -95,16 +95,36 @@ async def test_a_state_that_fits_no_model_is_quarantined_with_one_dead_letter_th
 
 async def test_the_news_of_a_dead_letter_that_dies_as_well_is_not_told_again_and_again(tmp_path: Path):
     floor = Floor(tmp_path)
-    floor.more = [On(TaskStalled, COUNT, lambda unit, _: unit.ignore("read"))]
+    floor.fail_rejected = RuntimeError("bug")
+
+    def dies(_: Any, event: Any) -> None:
+        raise RuntimeError(event.id)
+
+    floor.more = [On(TaskStalled, COUNT, dies)]
+    async with floor.running() as service:
+        await floor.publish([created(), REJECTED])
+        died = [headers(letter)["dl_topic"] for letter in await floor.eventually("planner.dlq", 2)]
+        await service.caught_up()
+        assert (died, len(await floor.records("task.stalled"))) == (["plan.rejected", "task.stalled"], 1)
+
+
+async def test_an_event_for_a_state_that_fits_no_model_sets_it_aside_and_waits_in_it(tmp_path: Path):
+    floor = Floor(tmp_path)
     async with floor.running() as service:
         await floor.publish([created()])
         await floor.eventually("task.status", 1)
         await service.caught_up()
         await rewrite(service, state={"goals": 7})
         await floor.publish([REJECTED])
-        died = [headers(letter)["dl_topic"] for letter in await floor.eventually("planner.dlq", 2)]
+        [letter] = await floor.eventually("planner.dlq", 1)
+        assert headers(letter)["dl_kind"] == "aggregate"
+        told = json.loads((await floor.eventually("task.status", 2))[1].value or b"")
+        assert (told["state"], "redrive" in told["waiting_for"]) == ("stalled", True)
         await service.caught_up()
-        assert (died, len(await floor.records("task.stalled"))) == (["plan.rejected", "task.stalled"], 1)
+        found = await service._db.find(ME, "count", "default/t1")
+        assert found
+        assert (found["quarantined"], [item["topic"] for item in found["deferred"]]) == (True, ["plan.rejected"])
+        assert len(await floor.records("planner.dlq")) == 1
 
 
 async def test_an_aggregate_too_large_to_say_so_can_still_be_quarantined(tmp_path: Path):
