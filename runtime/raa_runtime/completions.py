@@ -1,13 +1,14 @@
 """What becomes of the outcome of an activity: decided on once, and never lost while its aggregate can keep it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from raa_runtime.away import Away
 from raa_runtime.burial import Burial
+from raa_runtime.convoy import Job, run_together
 from raa_runtime.errors import AggregateTooLarge, NewerState, TransientError
 from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import Address, UnitOfWork
@@ -17,9 +18,30 @@ from raa_schemas.errors import error
 DEFECT_TRIES: Final = 3
 
 
-@dataclass
+def _is_fenced(unit: Unit[Any], done: Completed) -> bool:
+    activity = unit.aggregate.activities.get(done.activity_id)
+    if activity is not None and activity.epoch == done.epoch and activity.owner == unit.owner:
+        return False
+    unit.ignore("fenced: this activity was settled or taken over")
+    return True
+
+
+def take_in(handlers: Mapping[str, CompletedHandler], done: Completed, unit: Unit[Any]) -> None:
+    """Decide on an outcome: the activity is over, and its handler says what follows."""
+    if _is_fenced(unit, done):
+        return
+    activity = unit.aggregate.activities.pop(done.activity_id)
+    unit.cause_id = activity.cause_id or unit.cause_id
+    if not unit.closed:
+        handlers[done.kind](unit, done)
+    unit.ignored = None  # even if nothing follows from it, the activity is over
+
+
+@dataclass(eq=False)
 class Completions:
-    """Complete activities in the lanes of their aggregates. Its coroutines never raise.
+    """Complete activities in the lanes of their aggregates: those that end in one tick together, where it is plain.
+
+    Its coroutines never raise.
 
     `settled` is told of each epoch whose outcome is stored or fenced.
     """
@@ -31,20 +53,22 @@ class Completions:
     defer_tries: int
     settled: Callable[[str, str, str, int], None]
 
+    async def together(self, items: Sequence[tuple[Address, Completed]]) -> Sequence[bool]:
+        """Store what is plain among these, in one go."""
+        jobs = [Job(at, partial(take_in, self.completed, done), "completed") for at, done in items]
+        stored = [unit is not None for unit in await run_together(self.work, jobs)]
+        for (at, done), is_stored in zip(items, stored, strict=True):
+            if is_stored:
+                self.settled(at.kind.name, at.id, done.activity_id, done.epoch)
+        return stored
+
+    async def alone(self, item: tuple[Address, Completed]) -> None:
+        """Complete one."""
+        await self.complete(*item)
+
     async def complete(self, at: Address, done: Completed) -> None:
         """Run the unit of an outcome until it is stored, fenced, or kept for somebody else."""
-
-        def decide(unit: Unit[Any]) -> None:
-            activity = unit.aggregate.activities.get(done.activity_id)
-            if activity is None or activity.epoch != done.epoch or activity.owner != unit.owner:
-                unit.ignore("fenced: this activity was settled or taken over")
-                return
-            del unit.aggregate.activities[done.activity_id]
-            unit.cause_id = activity.cause_id or unit.cause_id
-            if not unit.closed:
-                self.completed[done.kind](unit, done)
-            unit.ignored = None  # even if nothing follows from it, the activity is over
-
+        decide = partial(take_in, self.completed, done)
         problem = await self.away.outlast(lambda: self.work.run(at, decide, "completed"))
         if isinstance(problem, AggregateTooLarge) and done.outcome == "done":
             failed = replace(done, outcome="failed", result=None, error=error("too_large", str(problem)))
@@ -58,12 +82,9 @@ class Completions:
         """Keep an outcome with its intent for a process of the newer release that wrote this state."""
 
         def decide(unit: Unit[Any]) -> None:
-            activity = unit.aggregate.activities.get(done.activity_id)
-            if activity is None or activity.epoch != done.epoch or activity.owner != unit.owner:
-                unit.ignore("fenced: this activity was settled or taken over")
-                return
-            activity.kept = asdict(done)
-            unit.aggregate.partition = None  # any newer member may claim it, whatever its partitions
+            if not _is_fenced(unit, done):
+                unit.aggregate.activities[done.activity_id].kept = asdict(done)
+                unit.aggregate.partition = None  # any newer member may claim it, whatever its partitions
 
         failed = await self.away.outlast(lambda: self.work.run(at, decide, "completed", header_only=True))
         if isinstance(failed, AggregateTooLarge) and done.outcome == "done":

@@ -88,14 +88,14 @@ class Lanes:
             if aside is not None:
                 await asyncio.wait([aside])
 
-    def join(self, lane: str, convoy: Convoy[Item], item: Item, partition: int | None) -> None:
+    def join(
+        self, lane: str, convoy: Convoy[Item], item: Item, partition: int | None, *, passing: bool = False
+    ) -> None:
         """Append an item; if its lane is idle, it starts with the others of this partition and this tick."""
-        work = (convoy.alone, (item,), False)
-        queue = self._queues.get(lane)
-        if queue is not None:
-            queue.append(work)
+        if lane in self._queues:
+            self.put(lane, convoy.alone, item, passing=passing)
             return
-        self._queues[lane] = deque((work,))
+        self._queues[lane] = deque(((convoy.alone, (item,), passing),))
         if (convoy, partition) not in self._starting:
             self._starting[convoy, partition] = []
             self._spawn("convoy", self._start(convoy, partition))

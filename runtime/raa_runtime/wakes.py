@@ -126,9 +126,21 @@ def _settle(unit: Unit[Any], activity: Activity, outcome: Any, completed: dict[s
     unit.cause_id = newest
 
 
+def needs_no_handler(aggregate: Aggregate[Any], now: float) -> bool:
+    """Say whether a wake has only to write down that nothing is left to do: nothing can fail that has to be counted."""
+    if aggregate.quarantined or aggregate.deferred or aggregate.unreadable is not None:
+        return False
+    if aggregate.closed:
+        return True
+    return not (aggregate.activities or aggregate.wake_tries or any(at <= now for at in aggregate.timers.values()))
+
+
 @dataclass(eq=False)
 class Shrinking:
-    """Turn aggregates that seem to have ended into tombstones, many at once; whatever needs more is woken as usual."""
+    """Turn ended aggregates into tombstones and take note of published outboxes, many at once.
+
+    Whatever needs more is woken as usual.
+    """
 
     work: UnitOfWork
     claim: Callable[[Unit[Any]], None]
@@ -136,23 +148,24 @@ class Shrinking:
     waking: set[tuple[str, str]]
 
     def fits(self, kind: str, aggregate: str) -> bool:
-        """Say whether an aggregate is known to have ended."""
+        """Say whether a wake of an aggregate in memory has nothing else to do."""
         known = self.work.cache.look(kind, aggregate)
-        return known is not None and known.closed and not known.deferred and not known.quarantined
+        return known is not None and needs_no_handler(known, self.work.clock.now().timestamp())
 
     async def together(self, items: Sequence[Address]) -> Sequence[bool]:
-        """Shrink those that are due and have ended."""
-        jobs = [Job(at, self._claim_ended, "wake", header_only=True) for at in items]
+        """Do so with those that are due."""
+        jobs = [Job(at, self._claim_plain, "wake", header_only=True) for at in items]
         done = [unit is not None for unit in await run_together(self.work, jobs)]
         # not before: until it is stored, a sweep finds it due again
         self.waking.difference_update((at.kind.name, at.id) for at in items)
         return done
 
-    def _claim_ended(self, unit: Unit[Any]) -> None:
-        if unit.closed and not unit.aggregate.deferred and not unit.aggregate.quarantined:
+    def _claim_plain(self, unit: Unit[Any]) -> None:
+        if needs_no_handler(unit.aggregate, unit.now.timestamp()):
             self.claim(unit)
+            unit.aggregate.wake_tries = 0
         else:
-            unit.ignore("it has not ended")
+            unit.ignore("it needs more")
 
     async def alone(self, item: Address) -> None:
         """Wake one."""

@@ -84,8 +84,9 @@ class KafkaTuning:
     rebalance: float = 30.0
     # the metadata of a topic is refreshed at least so often, which is how new partitions are noticed
     metadata_age: float = 60.0
-    # a message waits so long for company; 0 in interactive use
-    linger: float = 0.002
+    # a message waits so long for company. None: a convoy is appended at once, and what comes while a request is under
+    # way waits for its end anyway, as the client has one under way to each broker
+    linger: float = 0.0
     batch_bytes: int = 65_536
     # a send without an answer counts as unknown after this
     publish_timeout: float = 10.0
