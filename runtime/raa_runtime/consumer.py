@@ -53,7 +53,7 @@ class Consumer:
         self._clock, self._log = clock, log
         self._marks: dict[TopicPartition, Watermark] = {}
         self._subscription: Subscription | None = None
-        self._paused = False
+        self._paused = self._held = False
         self._taking = True
         self._since_commit = 0
         self._committed_at = 0.0
@@ -167,12 +167,18 @@ class Consumer:
         mark.settle(record.offset)
         self._flow()
 
+    def hold(self, held: bool) -> None:  # noqa: FBT001  # a switch
+        """Take nothing while held; what is in flight goes on."""
+        self._held = held
+        if self._subscription is not None:
+            self._flow()
+
     def _flow(self) -> None:
         """Pause when too much is in flight, resume when half of it is gone; the backlog stays visible as lag."""
-        if not self._paused and self.in_flight >= self._max_in_flight:
+        if not self._paused and (self._held or self.in_flight >= self._max_in_flight):
             self._paused = True
             self.subscription.pause(self.subscription.assignment())
-        elif self._paused and self.in_flight <= self._max_in_flight // 2:
+        elif self._paused and not self._held and self.in_flight <= self._max_in_flight // 2:
             self._paused = False
             self.subscription.resume(self.subscription.assignment())
 

@@ -29,6 +29,7 @@ from raa_runtime.state.aggregate import Aggregate, S
 from raa_runtime.state.codec import Kind
 from raa_runtime.state.reader import AggregateReader
 from raa_runtime.telemetry import Metrics
+from raa_runtime.timekeeping import Timekeeper
 from raa_runtime.topics import topic_specs
 from raa_runtime.unit import Completed, Unit
 from raa_runtime.unit_of_work import Address, UnitOfWork
@@ -42,7 +43,6 @@ from raa_schemas.topics import redrive_topic, topic_of
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
-MOST_CLOCK_SKEW_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 10.0
 INFO_LABELS: Final = ("service", "instance", "deployment")
 MOST_WAKES_UNDER_WAY: Final = 2_000
@@ -95,6 +95,7 @@ class Service:
         self.instance = instance_name(settings.instance, settings.data)
         self._liveness = Liveness(self._db, platform.clock, f"{name}@{self.instance}", settings.lease_seconds)
         self._ownership = Ownership(self._db, self._kinds, self._liveness)
+        self._time = Timekeeper(self._db, platform.clock)
         self._lanes = Lanes(self._lane_failed)
         self.stuck = asyncio.Event()
         self._watchers = Watchers()
@@ -234,7 +235,9 @@ class Service:
         await self._open_store()
         if self.settings.create_topics:
             await self.platform.bus.apply_topics(topic_specs(self.settings))
+        await self._time.check()
         await self._consumer.start()
+        self._loops.spawn("time", partial(self._time.keep, self._consumer.hold))
         self._loops.spawn("consumer", self._consumer.run)
         self._loops.spawn("watchdog", partial(self._watch, self._consumer))
         self._loops.spawn("wakes", self._keep_waking)
@@ -279,7 +282,7 @@ class Service:
 
     async def _keep_waking(self) -> None:
         while self._phase != "draining":
-            if len(self._dispatcher.waking) < MOST_WAKES_UNDER_WAY:
+            if not self._time.wrong and len(self._dispatcher.waking) < MOST_WAKES_UNDER_WAY:
                 await self._poller.sweep(self._dispatcher.under_way())
             await self._poller.pause()
 
@@ -311,9 +314,7 @@ class Service:
         if not self._opened:
             raise DependencyUnavailable(self._waiting_for.reason or "it was not opened yet")
         await self._db.ping()
-        skew = abs((await self._db.now() - self.platform.clock.now()).total_seconds())
-        if skew > MOST_CLOCK_SKEW_SECONDS:
-            raise DependencyUnavailable(f"this clock and the store's differ by {skew:.1f} s; set it by NTP")
+        await self._time.check()
 
     async def missing(self) -> dict[str, str]:
         """Name what is missing for readiness; empty when it is ready."""
