@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 
 from raa_schemas.ids import owned
@@ -11,6 +12,7 @@ from tests.faults.load import mixed
 from tests.faults.report import LONG, Row
 from tests.faults.rest import quiet
 from tests.faults.trial import Trial
+from tests.waiting import wait_until
 
 TASKS: Final = 500 if LONG else 15
 READERS: Final = frozenset(reader for topic in TOPICS.values() for reader in topic.readers)
@@ -28,6 +30,9 @@ def forget_offsets(trial: Trial) -> int:
     settings = trial.house.settings
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
     names = [owned(settings.deployment, service) for service in SERVICES if service in READERS]
+    # a member with a name of its own is waited for one session after it stopped
+    wait_until(lambda: all(found.result().state == ConsumerGroupState.EMPTY
+                           for found in admin.describe_consumer_groups(names).values()))  # fmt: skip
     for future in admin.delete_consumer_groups(names).values():
         future.result()
     return len(names)
