@@ -47,12 +47,20 @@ def _name(call: Call) -> str:
     return call.instance.partition(":")[0]
 
 
-def _fenced(frozen: Sequence[Call], records: Sequence[Seen], deployment: str) -> int:
-    """Count the calls of a frozen process whose steps another one settled."""
+def _fenced(frozen: Sequence[Call], records: Sequence[Seen], deployment: str) -> list[Call]:
+    """Give the calls of a frozen process whose steps another one settled."""
     topic = owned(deployment, "step.finished")
     bodies = [json.loads(record.value or b"{}") for record in records if record.topic == topic]
     settled = {(body["task_id"], body["step"]): body["epoch"] for body in bodies}
-    return sum(settled[call.task, call.step] != call.epoch for call in frozen)
+    return [call for call in frozen if settled[call.task, call.step] != call.epoch]
+
+
+def _stale(told: Sequence[Call], calls: Sequence[Call]) -> int:
+    """Count the calls whose outcome was taken although another process had begun the step again."""
+    newest: dict[tuple[str, str], int] = {}
+    for call in calls:
+        newest[call.task, call.step] = max(call.epoch, newest.get((call.task, call.step), 0))
+    return sum(newest[call.task, call.step] > call.epoch for call in told)
 
 
 def test_what_a_frozen_executor_says_when_it_goes_on_is_refused(on_servers: Trial, report: list[Row]) -> None:
@@ -61,10 +69,11 @@ def test_what_a_frozen_executor_says_when_it_goes_on_is_refused(on_servers: Tria
     fenced = _fenced(frozen, records, on_servers.house.settings.deployment)
     told = ("tasks", "lost", "tasks_succeeded", "keyed_twice", "keyed_repeats", "unknown_outcomes", "late_calls")
     figures = {name: verdict.figures.get(name, 0) for name in told}
-    more = {"frozen_calls": len(frozen), "fenced_writes": fenced, "stale_accepted": len(frozen) - fenced}
+    stale = _stale([call for call in frozen if call not in fenced], _received(on_servers))
+    more = {"frozen_calls": len(frozen), "fenced_writes": len(fenced), "stale_accepted": stale}
     report.append(Row("F4", "kafka+mongo+redis", f"{ROUNDS} SIGSTOP for 3 leases", figures | more, verdict.violations))
     assert verdict.violations == []
-    assert frozen
-    assert fenced == len(frozen)
+    assert fenced
+    assert stale == 0, "who was not taken over in time may still say what became of its call; others may not"
     assert figures["tasks_succeeded"] == figures["tasks"]
-    assert figures["unknown_outcomes"] == sum(call.effect == "once" for call in frozen)
+    assert figures["unknown_outcomes"] == sum(call.effect == "once" for call in fenced)
