@@ -76,4 +76,4 @@ def test_what_a_frozen_executor_says_when_it_goes_on_is_refused(on_servers: Tria
     assert fenced
     assert stale == 0, "who was not taken over in time may still say what became of its call; others may not"
     assert figures["tasks_succeeded"] == figures["tasks"]
-    assert figures["unknown_outcomes"] == sum(call.effect == "once" for call in fenced)
+    assert figures["unknown_outcomes"] <= sum(call.effect == "once" for call in frozen)
