@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from uuid import uuid4
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.backends.catalogue import BACKENDS
@@ -49,6 +50,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def logs_end_with_their_test() -> Iterator[None]:
+    """A command that sets up logging in this process writes to the output pytest captures, which is closed after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
