@@ -4,18 +4,13 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import nullcontext
-from multiprocessing import get_context
 from shlex import join
 
-from tests.simulation.family import Family
-from tests.simulation.mutations import MUTATIONS, broken
-from tests.simulation.scenario import Verdict, simulate
-from tests.simulation.six import Six
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.playing import results
+from tests.simulation.scenario import Verdict
 
 HASH_SEED = "0"
-Job = tuple[int, bool, str | None, bool]
 
 
 def main() -> int:
@@ -46,24 +41,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--most", type=int, default=20, help="stop after so many failed seeds")
     return parser
-
-
-def results(jobs: list[Job], processes: int) -> Iterable[tuple[Verdict, float]]:
-    """Play the seeds, in their order."""
-    if processes == 1:
-        yield from map(play, jobs)
-        return
-    with get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(play, jobs, chunksize=20)
-
-
-def play(job: Job) -> tuple[Verdict, float]:
-    """Play one seed; also in another process."""
-    seed, six, mutation, trace = job
-    begun = time.process_time()
-    with broken(mutation) if mutation else nullcontext():
-        verdict = simulate(seed, Six if six else Family, print if trace else None)
-    return verdict, time.process_time() - begun
 
 
 def tell(verdict: Verdict, more: list[str]) -> None:

@@ -16,7 +16,7 @@ LONGER = 10
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.simulation", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1_800)
 
 
 @pytest.mark.parametrize("house", [[], ["--six"]], ids=["small family", "real services"])
