@@ -218,7 +218,7 @@ def _figures(history: History) -> dict[str, int | float]:
     outcomes = Counter(str(events[0].body.get("outcome")) for events in ends.values())
     figures: dict[str, int | float] = {
         "tasks": len(history.accepted),
-        "ended": len(ends),
+        "ended": len(history.accepted.keys() & ends.keys()),
         "waiting": len(waiting),
         "lost": len(history.accepted.keys() - ends.keys() - waiting),
         "refused": len(history.read.refused),
