@@ -12,7 +12,6 @@ from typing import Final
 
 from raa_cli.dlq.again import Again, ended_tasks
 from raa_cli.dlq.how import How
-from raa_cli.dlq.masking import masked_text
 from raa_cli.dlq.picks import Pick, Picks
 from raa_cli.dlq.scan import Wanted, letters, standings
 from raa_cli.execute import FAILED, CommandFailed, UsageProblem
@@ -25,6 +24,7 @@ from raa_runtime.bus.port import Bus, Message
 from raa_runtime.deadletters import STALLS_TASKS, CorruptLetter, Letter, read_letter
 from raa_runtime.errors import ClaimGone
 from raa_runtime.intake import Intake
+from raa_runtime.masking import masked_text
 from raa_runtime.redrive import Action, Decision, order_message
 from raa_runtime.topics import topic_specs
 from raa_schemas.envelope import InvalidEventError

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from raa_cli.dlq.masking import MASK, is_secret, masked, masked_text, readable
+from raa_cli.dlq.masking import readable
 from raa_cli.dlq.scan import Filed, State, Wanted, letters, standings
 from raa_cli.execute import CommandFailed
 from raa_cli.output import print_json, print_rows
 from raa_cli.session import Place, reading
 from raa_cli.telling import printable, printable_text
 from raa_runtime.deadletters import Letter
+from raa_runtime.masking import MASK, is_secret, masked, masked_text
 
 MOST_IDS: Final = 20
 MOST_VALUE_CHARACTERS: Final = 20_000

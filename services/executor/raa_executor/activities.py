@@ -7,7 +7,7 @@ step tries again later. What fails after the call of a tool that must not be rep
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from raa_executor.domain.grants import fits
@@ -20,9 +20,10 @@ from raa_executor.tools.errors import ToolError
 from raa_executor.tools.workspace import Workspace
 from raa_runtime.activities import ActivityFailed, Call
 from raa_runtime.errors import ClaimGone, LeaseLost, TransientError
+from raa_runtime.masking import Secrets
 from raa_schemas.artifact import Artifact
 from raa_schemas.canonical import digest
-from raa_schemas.errors import error
+from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.plan import UnboundReferenceError, bind
 
 # the answer has to be stored before the runtime ends the activity
@@ -57,7 +58,7 @@ async def learn_keys(_call: Call, *, source: KeySource) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
-    """Calls tools; `slots` bounds how many run at once in this process."""
+    """Calls tools; `slots` bounds how many run at once in this process, `secrets` are in no error they raise."""
 
     tools: Tools
     switch: KillSwitch
@@ -65,6 +66,7 @@ class ToolCalls:
     values: Values
     slots: asyncio.Semaphore
     metrics: ToolMetrics
+    secrets: Secrets = field(default_factory=Secrets)
 
     async def __call__(self, call: Call) -> dict[str, Any]:
         """Run one intent; raises ActivityFailed with the tool's error."""
@@ -119,12 +121,12 @@ class ToolCalls:
             except LeaseLost as lost:
                 return _not_started(call, str(lost))
             except _ProbeFailed as blind:
-                return _not_started(call, str(blind)) if blind.passing else _UNKNOWN
+                return _not_started(call, self.secrets.hide(str(blind))) if blind.passing else _UNKNOWN
             except ToolError as problem:
                 self.metrics.ended(name, problem.code, call.clock.monotonic() - begun)
                 if problem.code == "tool_timeout" and call.effect in UNREPEATABLE:
                     return _UNKNOWN
-                raise ActivityFailed(bounded(problem.info(call.args["step"]), call.args["max_steps"])) from problem
+                raise ActivityFailed(self._told(call, problem)) from problem
         seconds = call.clock.monotonic() - begun
         self.metrics.ended(name, "succeeded", seconds)
         try:
@@ -133,6 +135,12 @@ class ToolCalls:
             if call.effect in UNREPEATABLE:
                 return _UNKNOWN
             raise
+
+    def _told(self, call: Call, problem: ToolError) -> ErrorInfo:
+        """Say what the tool raised without the secrets in it; hidden before it is cut, or half of one could stay."""
+        info = problem.info(call.args["step"])
+        hidden = {"message": self.secrets.hide(info.message), "details": self.secrets.hide_known(info.details)}
+        return bounded(info.model_copy(update=hidden), call.args["max_steps"])
 
     async def _output(self, call: Call, name: str, args: dict[str, Any], workspace: Workspace) -> Any:
         context = CallContext(

@@ -52,7 +52,7 @@ def build(
     values = BlobValues(platform.blobs)
     files = BlobFiles(platform.blobs, platform.data / "executor", settings.file_cache_bytes)
     slots = asyncio.Semaphore(settings.tool_slots)
-    call_tool: Run = ToolCalls(tools, switch or kill_switch, files, values, slots, counts)
+    call_tool: Run = ToolCalls(tools, switch or kill_switch, files, values, slots, counts, settings.secrets)
     call_tool = through(call_tool, tools) if through else call_tool
     runs = RunHandlers(settings.parallel_steps)
     steps = StepHandlers(tools.specs(), keys or ring)

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from raa_cli.dlq.decide import Report, decided_before, outcomes, refusal
 from raa_cli.dlq.how import How, rate_of
 from raa_cli.dlq.lists import causes
-from raa_cli.dlq.masking import masked, readable
+from raa_cli.dlq.masking import readable
 from raa_cli.dlq.picks import Pick, Picks, in_order
 from raa_cli.dlq.scan import Standing, Wanted, letters, standings
 from raa_cli.execute import UsageProblem
 from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.deadletters import DeadLetter, read_letter
+from raa_runtime.masking import masked
 from raa_runtime.redrive import Action, Decision, order_message
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.topics import topic_specs

@@ -18,9 +18,11 @@ from raa_runtime.activities import ActivityFailed, Call
 from raa_runtime.blobs import LocalBlobs
 from raa_runtime.clock import SystemClock
 from raa_runtime.errors import DependencyUnavailable, LeaseLost
+from raa_runtime.masking import Secrets
 from raa_runtime.scope import TenantScope
 from raa_runtime.telemetry import Metrics
 from raa_schemas.canonical import digest
+from raa_schemas.errors import ErrorInfo
 from raa_schemas.ids import TaskId, TenantId
 
 pytestmark = pytest.mark.anyio
@@ -226,3 +228,47 @@ async def test_arguments_from_a_blob_must_be_those_that_were_granted(tmp_path: P
             await calls(bank, tmp_path, blobs)(job(**changes))
         assert failed.value.info.code == "grant_denied"
     assert bank.paid == [9]
+
+
+KEYS = {"CRM_TOKEN": "s3cr3t/value+1", "DB": "postgres://crm:hunter2hunter2@db/crm", "EDITOR": "vi-is-my-editor"}
+
+
+async def failure_of(folder: Path, problem: Exception) -> ErrorInfo:
+    @tool(name="crm.add", effect="keyed", risk="workspace")
+    def add() -> None:
+        """Fail as its far side does."""
+        raise problem
+
+    tools = RegistryTools(ToolRegistry([add]))
+    calling = replace(calls(Bank(), folder), tools=tools, secrets=Secrets.of(KEYS))
+    with pytest.raises(ActivityFailed) as failed:
+        await calling(call("crm.add", {}, "keyed"))
+    return failed.value.info
+
+
+async def test_an_error_of_a_tool_shows_no_secret_of_its_environment(tmp_path: Path):
+    told = f"401 for {KEYS['CRM_TOKEN']} of http://h/?t=s3cr3t%2Fvalue%2B1 with hunter2hunter2, vi-is-my-editor"
+    crashed = await failure_of(tmp_path, ValueError(told))
+    assert "401 for *** of http://h/?t=*** with ***, vi-is-my-editor" in crashed.message
+    raised = await failure_of(tmp_path, ToolError("refused", told, {"tried": [{"with": "s3cr3t/value+1"}], "n": 2}))
+    assert (raised.code, raised.details) == ("refused", {"tried": [{"with": "***"}], "n": 2})
+    assert "s3cr3t" not in raised.model_dump_json()
+
+
+async def test_an_error_of_a_tool_shows_nothing_that_looks_like_a_key(tmp_path: Path):
+    told = "GET redis://:pass@host/0 with Bearer abcdefgh12345 and sk-abcdefgh12345, risk-assessment.csv stays"
+    failed = await failure_of(tmp_path, RuntimeError(told))
+    assert "GET redis://***@host/0 with *** and ***, risk-assessment.csv stays" in failed.message
+
+
+async def test_a_secret_is_hidden_before_a_long_message_is_cut(tmp_path: Path):
+    failed = await failure_of(tmp_path, ToolError("refused", "x" * 1_994 + "s3cr3t/value+1"))
+    assert "s3" not in failed.message
+
+
+async def test_a_probe_that_fails_shows_no_secret_either(tmp_path: Path):
+    bank = Bank()
+    bank.blind = "tool_timeout"
+    blind = replace(calls(bank, tmp_path), secrets=Secrets(["nobody can look"]))
+    held = await blind(call("pay", {"amount": 7}, "checkable", recovering=True))
+    assert held["why"] == "its probe failed: tool_timeout: *** now"
