@@ -22,6 +22,7 @@ from raa_executor.tools.registry import (
     probe,
     tool,
 )
+from raa_schemas.errors import ErrorInfo
 
 CONTEXT = CallContext("key-1", "acme", "task-1", "step-1", 1, datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -139,6 +140,32 @@ def test_output_that_json_cannot_carry_is_an_error(value: Any, tmp_path: Path):
         return value
 
     assert failure(returns, {}, tmp_path).code == "bad_output"
+
+
+@pytest.mark.parametrize("value", ["a\ud800", {"x": ["\ud800"]}, {"\ud800": 1}])
+def test_output_with_half_a_surrogate_pair_is_an_error_that_names_it(value: Any, tmp_path: Path):
+    @tool
+    def returns() -> Any:
+        return value
+
+    raised = failure(returns, {}, tmp_path)
+
+    assert raised.code == "bad_output"
+    assert r"holds '\ud800', half a surrogate pair" in raised.message
+
+
+def test_an_error_carries_what_is_no_json_as_text(tmp_path: Path):
+    @tool
+    def refuses() -> None:
+        details = {"code": 404, "message": ("a", float("nan")), "\udcff": b"\x00", "at": CONTEXT.deadline, "left": 1.5}
+        raise ToolError("refused", "no file caf\udce9.txt; rename it", details)
+
+    info = failure(refuses, {}, tmp_path).info("s")
+
+    assert (info.code, info.message, info.step_id) == ("refused", r"no file caf\udce9.txt; rename it", "s")
+    at = "2026-01-01 00:00:00+00:00"
+    plain = {"code": 404, "message": ["a", "nan"], r"\udcff": r"b'\x00'", "at": at, "left": 1.5}
+    assert (info.details, ErrorInfo.model_validate_json(info.model_dump_json())) == (plain, info)
 
 
 def test_slow_tool_ends_at_its_timeout(tmp_path: Path):

@@ -155,7 +155,13 @@ def _crashed(name: str, error: BaseException) -> ToolError:
 def _jsonable(name: str, value: Any) -> Any:
     try:
         plain = to_jsonable_python(value, by_alias=True)
-        json.dumps(plain, allow_nan=False)
+        json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError as half:
+        message = (
+            f"{name} returned text that is no Unicode: it holds {half.object[half.start]!a}, half a surrogate pair; "
+            "decode bytes with errors='replace', or return them as base64"
+        )
+        raise ToolError("bad_output", message) from None
     except (PydanticSerializationError, ValueError, TypeError) as unsuitable:
         message = f"{name} returned a value that JSON cannot carry ({unsuitable}); return dicts, lists, text, numbers"
         raise ToolError("bad_output", message) from None
