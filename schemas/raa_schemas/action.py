@@ -8,6 +8,7 @@ from raa_schemas.plan import Grant
 from raa_schemas.step import Effect, Risk, StepEvent
 
 Reason = Literal["external", "no_grant", "grant_expired", "outcome_unknown"]
+Decider = Literal["policy", "person"]
 Decision = Literal["allowed", "denied", "happened", "not_happened", "give_up", "expired"]
 
 
@@ -28,5 +29,6 @@ class ActionDecided(StepEvent):
 
     args_hash: str = Field(description="digest of the arguments that were decided on")
     decision: Decision = Field(description="the answer")
+    by: Decider | None = Field(None, description="whose answer it is, where it is known; an expiry is the policy's")
     grant: Grant | None = Field(None, description="covers the bound arguments; only if allowed")
     reason: str = Field("", description="why, for a person")

@@ -11,7 +11,7 @@ from raa_safety.domain.policy import PolicyBook
 from raa_safety.domain.task import WAITING, Refusal, SafetyTask
 from raa_safety.domain.verify import verify
 from raa_safety.ports import ApproverKeys, SignatureCheck, Signer, ToolCatalog
-from raa_schemas.action import ActionDecided, ActionProposed, Decision
+from raa_schemas.action import ActionDecided, ActionProposed, Decider, Decision
 from raa_schemas.approval import ApprovalDecided, ApprovalRequested, Question
 from raa_schemas.cancel import CancelRequested
 from raa_schemas.canonical import digest
@@ -69,9 +69,9 @@ def on_action_proposed(unit: Task, event: Received[ActionProposed], *, desk: Des
     if answer.judgement == "ask":
         _ask(unit, action, question, desk)
     elif answer.judgement == "deny":
-        _decide(unit, action, "denied", answer.reason)
+        _decide(unit, action, "denied", "policy", answer.reason)
     else:
-        _decide(unit, action, "allowed", answer.reason, _bound_grant(unit, action, desk))
+        _decide(unit, action, "allowed", "policy", answer.reason, _bound_grant(unit, action, desk))
     _arm(unit, desk)
 
 
@@ -190,11 +190,17 @@ _TOLD = {
 def _settle(unit: Task, approval: Approval, decision: Decision, desk: Desk) -> None:
     unit.state.close_approval(approval.approval_id, unit.now)
     grant = _bound_grant(unit, approval, desk) if decision == "allowed" else None
-    _decide(unit, approval, decision, "; ".join(approval.reasons)[:2_000], grant)
+    by: Decider = "policy" if decision == "expired" else "person"
+    _decide(unit, approval, decision, by, "; ".join(approval.reasons)[:2_000], grant)
 
 
 def _decide(
-    unit: Task, action: ActionProposed | Approval, decision: Decision, reason: str, grant: Grant | None = None
+    unit: Task,
+    action: ActionProposed | Approval,
+    decision: Decision,
+    by: Decider,
+    reason: str,
+    grant: Grant | None = None,
 ) -> None:
     unit.publish(
         ActionDecided(
@@ -203,6 +209,7 @@ def _decide(
             step=action.step,
             args_hash=action.args_hash,
             decision=decision,
+            by=by,
             grant=grant,
             reason=reason,
         )

@@ -223,7 +223,8 @@ def test_commands_reach_a_running_stack_through_its_folder(raa: Any, stack: subp
     assert raa("result", asked, "--json").json["state"] == "succeeded"
     denied = raa("submit", "send a notice", "--plan", NOTICE, "--json").json["task_id"]
     _until_it_works(raa, "deny", denied, "send", "--reason", "no")
-    assert raa("result", denied, "--json").code == 1
+    refused = raa("result", denied, "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (1, "approval_denied")
     left = raa("submit", "send a notice", "--plan", NOTICE, "--json").json["task_id"]
     late = raa("result", left, "--timeout", "0.01")
     assert (late.code, "has not ended" in late.err) == (1, True)

@@ -12,7 +12,7 @@ from raa_executor.domain.step_state import StepRun
 from raa_executor.handlers import STEP, StepHandlers
 from raa_runtime.testing import completed, received, unit_for
 from raa_runtime.unit import ActivityOutcome, Unit
-from raa_schemas.action import ActionDecided, ActionProposed, Decision
+from raa_schemas.action import ActionDecided, ActionProposed, Decider, Decision
 from raa_schemas.canonical import canonical_bytes, digest
 from raa_schemas.errors import ErrorInfo, error
 from raa_schemas.plan import Grant, Limits, Step
@@ -103,13 +103,20 @@ class Desk:
         self.handlers.on_step_cancel(self._next(), received(event))
         self._keep()
 
-    def decide(self, decision: Decision, own: Grant | None = None, args_hash: str = digest(ARGS)) -> None:
+    def decide(
+        self,
+        decision: Decision,
+        own: Grant | None = None,
+        args_hash: str = digest(ARGS),
+        by: Decider | None = None,
+    ) -> None:
         event = ActionDecided(
             task_id="t1",
             plan_version=1,
             step="mean",
             args_hash=args_hash,
             decision=decision,
+            by=by,
             grant=own,
             reason="because",
         )

@@ -139,6 +139,15 @@ def test_a_refusal_fails_the_step(risk: Any, decision: Any, code: str):
     assert desk.finished == [("failed", code)]
 
 
+@pytest.mark.parametrize(("by", "code"), [("person", "approval_denied"), ("policy", "grant_denied")])
+@pytest.mark.parametrize(("risk", "own"), [("external", grant()), ("external", None), ("read", None)])
+def test_a_refusal_says_whether_a_person_or_the_policy_refused(risk: Any, own: Any, by: Any, code: str):
+    desk = Desk("once", risk)
+    desk.ready(step_ready(own))
+    desk.decide("denied", by=by)
+    assert desk.finished == [("failed", code)]
+
+
 def test_what_safety_refuses_after_the_deadline_was_late_and_not_forbidden():
     desk = Desk("once", "read")
     desk.ready(step_ready(None, limits=Limits(deadline=NOW)))

@@ -212,7 +212,8 @@ def test_a_quorum_counts_different_people_and_one_no_is_enough():
     assert only(answer(state, second.answer(asked, "approve"), at_desk), ActionDecided).decision == "allowed"
     again = ask(state, at_desk)
     assert again.approval_id != asked.approval_id
-    assert only(answer(state, second.answer(again, "deny"), at_desk), ActionDecided).decision == "denied"
+    denied = only(answer(state, second.answer(again, "deny"), at_desk), ActionDecided)
+    assert (denied.decision, denied.by) == ("denied", "person")
 
 
 def test_only_the_approvers_of_the_policy_may_decide():
@@ -233,7 +234,7 @@ def test_what_nobody_decides_expires_and_a_late_answer_is_refused():
     unit = task(state, at=24 * HOUR)
     on_expiry(unit, "expiry", desk=desk(person))
     decided = only(unit, ActionDecided)
-    assert (decided.decision, decided.grant) == ("expired", None)
+    assert (decided.decision, decided.by, decided.grant) == ("expired", "policy", None)
     assert state.approvals == {}
 
 
@@ -286,7 +287,7 @@ def test_an_action_that_is_not_in_the_verified_plan_or_does_not_fit_is_denied(ch
     unit = task(running("mail"))
     on_action_proposed(unit, action(**changed), desk=desk())
     decided = only(unit, ActionDecided)
-    assert decided.decision == "denied"
+    assert (decided.decision, decided.by) == ("denied", "policy")
     assert why in decided.reason
 
 

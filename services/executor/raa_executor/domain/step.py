@@ -235,7 +235,8 @@ def _propose(step: StepRun, spec: ToolSpec, reason: Reason, scene: Scene) -> lis
 def _refused(step: StepRun, event: ActionDecided, scene: Scene) -> list[Move]:
     if event.decision == "expired":
         return settle(step, scene, ToolEnd("failed", error("approval_expired", event.reason or None)))
-    code = "approval_denied" if step.asked_for == "external" else "grant_denied"
+    by = event.by or ("person" if step.asked_for == "external" else "policy")  # older releases do not say who
+    code = "approval_denied" if by == "person" else "grant_denied"
     if code == "grant_denied" and step.remaining(scene.now) <= timedelta(0):
         code = "deadline_exceeded"  # safety says no to whatever is late; the policy has nothing against it
     return settle(step, scene, ToolEnd("failed", error(code, event.reason or None)))
