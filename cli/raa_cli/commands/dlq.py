@@ -113,17 +113,20 @@ def edit(
 @cli.command("drop")
 def drop(
     why: Annotated[str, typer.Option("--why", help="Why nobody will redrive them; stays with them.")],
+    group: Group = None,
     fingerprint: Fingerprint = None,
     ids: Ids = None,
+    tenant: AnyTenant = None,
+    task: Task = None,
     data: Data = options.DATA,
     bus: Bus = BusName.EMBEDDED,
     as_json: Json = False,
 ) -> None:
-    """Give dead letters up; the tasks they hold up end as failed."""
+    """Give dead letters up, of all tenants unless one is named; the tasks they hold up end as failed."""
     from raa_cli.dlq import decide
     from raa_cli.dlq.scan import Wanted
     from raa_cli.execute import execute
     from raa_cli.session import Place
 
-    wanted = Wanted(fingerprint=fingerprint, ids=frozenset(ids or ()))
+    wanted = Wanted(group, fingerprint, frozenset(ids or ()), tenant, task)
     execute(lambda: decide.drop(Place(data, bus), wanted, why, as_json=as_json))

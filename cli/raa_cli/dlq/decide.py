@@ -139,8 +139,7 @@ async def publish(bus: Bus, message: Message) -> None:
 
 async def redrive(place: Place, wanted: Wanted, how: How, *, as_json: bool) -> int:
     """Send letters back to their groups; 1 if none was sent, or one was refused or died again."""
-    if not (wanted.group or wanted.fingerprint or wanted.ids or wanted.task):
-        raise UsageProblem("name what to redrive: --group, --fingerprint, --task or --id")
+    _require_choice(wanted, "redrive")
     report = Report(as_json)
     async with picked(place, wanted) as (session, picks):
         bus, deployment = session.client.bus, place.settings().deployment
@@ -159,6 +158,11 @@ async def redrive(place: Place, wanted: Wanted, how: How, *, as_json: bool) -> i
     report.close(len(picks.listed))
     failed = bad or "refused" in report.counts or not (sent or how.dry_run)
     return FAILED if failed else 0
+
+
+def _require_choice(wanted: Wanted, verb: str) -> None:
+    if not wanted.chooses:
+        raise UsageProblem(f"name what to {verb}: --group, --fingerprint, --task or --id")
 
 
 async def _send(letter: Letter, how: How, sender: Sender, again: Again) -> tuple[str, str]:
@@ -248,17 +252,19 @@ async def _settled(
 
 
 async def drop(place: Place, wanted: Wanted, why: str, *, as_json: bool) -> int:
-    """Give letters up, for a reason that stays with them; the tasks they hold up end."""
-    if not (wanted.fingerprint or wanted.ids):
-        raise UsageProblem("name what to drop: --fingerprint or --id")
+    """Give letters up, for a reason that stays with them; 1 if none was dropped, or one was refused.
+
+    The tasks they hold up end.
+    """
+    _require_choice(wanted, "drop")
     if not why.strip():
         raise UsageProblem("--why is empty; say why nobody will redrive them")
     report, dropped = Report(as_json), 0
     async with picked(place, wanted) as (session, picks):
-        sender = Sender(place, session.client.bus, 1_000.0)
+        sender, few = Sender(place, session.client.bus, 1_000.0), len(picks.listed) <= MOST_NAMED
         for pick in picks.listed:
             if told := decided_before(pick, How(), forced_by=""):
-                report.tell(pick, *told, loud=True)
+                report.tell(pick, *told, loud=few)
             elif pick.kind == "aggregate" and pick.group == "planner":
                 report.tell(pick, "refused", "its task would never end; mend the cause and redrive it", loud=True)
             else:
@@ -266,4 +272,4 @@ async def drop(place: Place, wanted: Wanted, why: str, *, as_json: bool) -> int:
                 dropped += 1
                 report.tell(pick, "dropped")
     report.close(len(picks.listed))
-    return 0 if dropped == len(picks.listed) else FAILED
+    return 0 if dropped and "refused" not in report.counts else FAILED

@@ -1,6 +1,7 @@
 """Reads dead letters and what was decided about them from the bus alone, as streams: values are never all held."""
 
-from collections.abc import AsyncGenerator, Mapping
+import json
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -10,8 +11,9 @@ from raa_client.observed import reading as reading_topics
 from raa_runtime.bus.port import Bus, Record
 from raa_runtime.deadletters import CorruptLetter, Letter, read_letter
 from raa_runtime.redrive import Action, read_order
-from raa_schemas.ids import owned
+from raa_schemas.ids import derived_task_id, origin_key, owned
 from raa_schemas.redrive import RedriveDone, RedriveOutcome
+from raa_schemas.task import TaskCreated
 from raa_schemas.topics import SERVICES, dead_letter_topic, redrive_topic, topic_of
 
 State = Literal["open", "redriven", "edited", "dropped"]
@@ -81,7 +83,10 @@ class Filed:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which letters a command is about; None matches all."""
+    """Which letters a command is about; None matches all.
+
+    A submission that died is of the task its sender named, and of the one it was rejected as.
+    """
 
     group: str | None = None
     fingerprint: str | None = None
@@ -90,7 +95,12 @@ class Wanted:
     task: str | None = None
     only_open: bool = False
 
-    def matches(self, filed: Filed) -> bool:
+    @property
+    def chooses(self) -> bool:
+        """Say whether it is about certain letters, and not about all there are (of a tenant)."""
+        return bool(self.group or self.fingerprint or self.ids or self.task)
+
+    def matches(self, filed: Filed, deployment: str) -> bool:
         """Say whether this letter is meant."""
         letter = filed.letter
         return (
@@ -98,9 +108,27 @@ class Wanted:
             and self.fingerprint in {None, filed.fingerprint}
             and (not self.ids or filed.id in self.ids)
             and self.tenant in {None, letter.tenant if letter else None}
-            and self.task in {None, letter.task if letter else None}
+            and (self.task is None or (letter is not None and self.task in _tasks_of(letter, deployment)))
             and not (self.only_open and filed.state != "open")
         )
+
+
+def _tasks_of(letter: Letter, deployment: str) -> Iterator[str | None]:
+    """Name the tasks a letter is about: a submission need not name one, and its body is not to be trusted."""
+    yield letter.task
+    yield letter.answered
+    if letter.kind in {"record", "deferred"} and letter.topic.endswith(topic_of(TaskCreated).name):
+        yield derived_task_id(origin_key(deployment, letter.topic, letter.partition, letter.offset, letter.timestamp))
+        yield _named_in(letter.value)
+
+
+def _named_in(value: bytes | None) -> str | None:
+    try:
+        body = json.loads(value or b"null")
+    except (ValueError, RecursionError):
+        return None
+    named = body.get("task_id") if isinstance(body, dict) else None
+    return named if isinstance(named, str) else None
 
 
 async def standings(bus: Bus, deployment: str) -> dict[str, Standing]:
@@ -145,7 +173,7 @@ async def letters(
             if (filed.group, filed.id) in seen:
                 continue  # its process ended before it could note that it had written it
             seen.add((filed.group, filed.id))
-            if wanted.matches(filed):
+            if wanted.matches(filed, deployment):
                 yield filed
 
 

@@ -1,9 +1,12 @@
 """What the commands about dead letters decide before they touch a bus, and how much they hold while they read one."""
 
 import asyncio
+import json
+import sys
 import tracemalloc
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raa_cli.__main__ import main
 from raa_cli.dlq.decide import Report, decided_before, outcomes, refusal
 from raa_cli.dlq.how import How, rate_of
 from raa_cli.dlq.lists import causes
@@ -23,11 +27,13 @@ from raa_cli.execute import UsageProblem
 from raa_runtime.bus.embedded import EmbeddedBus
 from raa_runtime.bus.port import Message, Record
 from raa_runtime.deadletters import DeadLetter, read_letter
+from raa_runtime.folder_lock import FolderLock
 from raa_runtime.masking import masked
 from raa_runtime.redrive import Action, Decision, order_message
 from raa_runtime.settings import ServiceSettings
 from raa_runtime.topics import topic_specs
 from raa_schemas.envelope import Envelope
+from raa_schemas.ids import derived_task_id, origin_key
 from raa_schemas.redrive import RedriveDone
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -152,6 +158,87 @@ def test_a_drop_names_no_option_that_it_does_not_have():
     told = decided_before(given, How(), forced_by="")
     assert told == ("already redriven", "at 2026-01-02 12:00:00 by ann and handled")
     assert "--again forces" in str(decided_before(given, How()))
+
+
+def of_tenant(number: int, tenant: str, group: str = "planner") -> DeadLetter:
+    headers = (("ce_tenant", tenant.encode()), ("ce_subject", f"t{number}".encode()))
+    return replace(dead(number, group=group), headers=headers)
+
+
+def keep(folder: Path, *died: DeadLetter) -> None:
+    """Leave a data folder with these letters."""
+
+    async def publish() -> None:
+        bus = EmbeddedBus(folder)
+        await bus.start()
+        await bus.apply_topics(topic_specs(ServiceSettings.from_env({})))
+        assert await bus.publish([letter.message("") for letter in died]) == [None] * len(died)
+        await bus.stop()
+
+    with FolderLock(folder):
+        asyncio.run(publish())
+
+
+@pytest.fixture
+def dlq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    def call(*words: str) -> tuple[int, list[dict[str, Any]], str]:
+        monkeypatch.setattr(sys, "argv", ["raa", "dlq", *words, "--data", str(tmp_path), "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), [json.loads(line) for line in told.out.splitlines()], told.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("choice", "dropped"),
+    [
+        (["--group", "planner"], {"t0", "t1"}),
+        (["--group", "planner", "--tenant", "acme"], {"t1"}),
+        (["--task", "t2"], {"t2"}),
+        (["--fingerprint", of_tenant(0, "x").fingerprint, "--tenant", "default"], {"t0"}),
+    ],
+)
+def test_a_drop_takes_what_a_redrive_by_the_same_choice_would_send(
+    tmp_path: Path, dlq: Any, choice: list[str], dropped: set[str]
+):
+    keep(tmp_path, of_tenant(0, "default"), of_tenant(1, "acme"), of_tenant(2, "acme", "safety"))
+    _, sent, _ = dlq("redrive", *choice, "--dry-run")
+    code, gone, _ = dlq("drop", *choice, "--why", "a drill")
+    assert {one["task"] for one in sent} == {one["task"] for one in gone} == dropped
+    assert (code, {one["result"] for one in gone}) == (0, {"dropped"})
+    assert dlq("drop", *choice, "--why", "a drill")[0] == 1, "nothing was left"
+
+
+def test_a_drop_that_finds_some_decided_before_is_done(tmp_path: Path, dlq: Any):
+    keep(tmp_path, of_tenant(0, "default"), of_tenant(1, "acme"))
+    assert dlq("drop", "--task", "t0", "--why", "a drill")[0] == 0
+    code, told, _ = dlq("drop", "--group", "planner", "--why", "all of it")
+    assert (code, {one["task"]: one["result"] for one in told}) == (0, {"t0": "already dropped", "t1": "dropped"})
+
+
+@pytest.mark.parametrize("words", [["drop", "--why", "x"], ["redrive"]])
+@pytest.mark.parametrize("more", [[], ["--tenant", "acme"]])
+def test_a_decision_about_everything_is_a_mistake(dlq: Any, words: list[str], more: list[str]):
+    code, _, told = dlq(*words, *more)
+    assert (code, "--group, --fingerprint, --task or --id" in told) == (2, True)
+
+
+def test_a_submission_that_died_is_found_by_the_task_it_named_and_by_those_it_was_taken_for():
+    body = b'{"task_id": "sum-1", "goal": 7}'
+    derived = derived_task_id(origin_key("", "task.created", 4, 9, NOON))
+    facts = dead(9, body), dead(1, b"{half of"), dead(2, b"[]"), dead(3, b'{"task_id": 5}')
+    died = [replace(each, topic="task.created", partition=4, timestamp=NOON, headers=()) for each in facts]
+    died[0] = replace(died[0], answered="task-answered")
+    about_a_step = replace(dead(5, body), headers=())
+
+    def dlq() -> Any:
+        return (record_of(letter.message(""), n) for n, letter in enumerate([*died, about_a_step]))
+
+    for task in ("sum-1", "task-answered", derived):
+        assert [row.count for row in asyncio.run(read_causes(Topics(planner_dlq=dlq), Wanted(task=task)))] == [1]
+    assert asyncio.run(read_causes(Topics(planner_dlq=dlq), Wanted(task="5"))) == []
 
 
 ENDED = frozenset({("default", "t1")})
