@@ -1,6 +1,7 @@
 """What this process knows of its own writes: aggregates as it stored them, and which of their events are on the bus."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,6 +9,9 @@ from raa_runtime.state.aggregate import Aggregate
 
 _CACHE_BYTES: Final = 8 * 1024 * 1024
 _PUBLISHED_KEPT: Final = 100_000
+SMALL_BYTES: Final = 4_096
+"""A document that keeps more than this after its end is written anew, without what its tombstone needs no more."""
+_TOGETHER: Final = 500
 
 
 @dataclass(slots=True)
@@ -55,6 +59,30 @@ class Cache:
         self._bytes += known.size
         while self._bytes > self._most_bytes:
             self._bytes -= self._known.popitem(last=False)[1].size
+
+
+class Ended:
+    """Ended aggregates whose events are all on the bus, until the store has made tombstones of them.
+
+    It only saves wakes: what is forgotten here, with its process, is found when its wake is due.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[str, dict[str, int]] = {}
+
+    def add(self, kind: str, aggregate: Aggregate[Any], size: int) -> None:
+        """Note one, if nothing of it is left to do and its document is small enough to stay as it is."""
+        busy = aggregate.activities or aggregate.deferred or aggregate.timers or aggregate.quarantined
+        if aggregate.closed and not busy and size <= SMALL_BYTES:
+            self._versions.setdefault(kind, {})[aggregate.id] = aggregate.version
+
+    def take(self) -> Iterator[tuple[str, dict[str, int]]]:
+        """Give all away, as the versions of aggregates of a kind, a few hundred at once."""
+        noted, self._versions = self._versions, {}
+        for kind, versions in noted.items():
+            names = list(versions)
+            for start in range(0, len(names), _TOGETHER):
+                yield kind, {name: versions[name] for name in names[start : start + _TOGETHER]}
 
 
 class Published:

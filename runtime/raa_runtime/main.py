@@ -59,7 +59,7 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
+    gc.set_threshold(100_000, 50, 50)
 
 
 def leave_soon(code: int) -> None:

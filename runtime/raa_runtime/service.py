@@ -283,6 +283,7 @@ class Service:
     async def _keep_waking(self) -> None:
         while self._phase != "draining":
             if not self._time.wrong and len(self._dispatcher.waking) < MOST_WAKES_UNDER_WAY:
+                await self._dispatcher.work.shrink()
                 await self._poller.sweep(self._dispatcher.under_way())
             await self._poller.pause()
 

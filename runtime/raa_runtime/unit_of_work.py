@@ -10,8 +10,8 @@ from raa_runtime.bus.port import Bus, Message
 from raa_runtime.clock import Clock
 from raa_runtime.deadletters import DeadLetter
 from raa_runtime.errors import AlreadyHandled, DependencyUnavailable, PublishRefused, TransientError
-from raa_runtime.guard import result_of
-from raa_runtime.known import Cache, Known, Published
+from raa_runtime.guard import outcome_of, result_of
+from raa_runtime.known import Cache, Ended, Known, Published
 from raa_runtime.scope import scope_of
 from raa_runtime.state.aggregate import SEEN_KEPT, Activity, Aggregate, Entry
 from raa_runtime.state.codec import Kind, decode, encode
@@ -73,6 +73,7 @@ class UnitOfWork:
     remember_seconds: float = 8 * 86_400
     published: Published = field(default_factory=Published)
     cache: Cache = field(default_factory=Cache)
+    ended: Ended = field(default_factory=Ended)
     turns: Turns | None = None
 
     def __post_init__(self) -> None:
@@ -220,6 +221,25 @@ class UnitOfWork:
         gone = [entry.event_id for entry in aggregate.outbox]
         aggregate.outbox = []
         self.cache.put(unit.kind.name, Known(aggregate, gone, size))
+        self.ended.add(unit.kind.name, aggregate, size)
+
+    async def shrink(self) -> None:
+        """Make tombstones of what this process ended, many at once; what that fails for is left to its wake."""
+        for kind, versions in self.ended.take():
+            forget_at = self.clock.now().timestamp() + self.remember_seconds
+            problem = await outcome_of(self.store.shrink, kind, versions, forget_at)
+            if isinstance(problem, Exception):
+                self.log.info("shrinking_failed", kind=kind, aggregates=len(versions), reason=str(problem))
+                continue
+            for aggregate, version in versions.items():
+                self._forget(kind, aggregate, version)
+
+    def _forget(self, kind: str, aggregate: str, version: int) -> None:
+        """Drop from memory what was shrunk, unless it was written meanwhile; no outbox holds its events any more."""
+        seen = self.cache.look(kind, aggregate)
+        if seen is not None and seen.version == version and (known := self.cache.take(kind, aggregate)):
+            for event_id in known.gone:
+                self.published.discard(event_id)
 
     async def _catch_up(self, unit: Unit[Any]) -> None:
         """Do what follows a write that was stored although its reply got lost, or whose process ended after it."""
@@ -358,5 +378,5 @@ def wake_time(aggregate: Aggregate[Any], cause: Cause, now: float) -> float | No
 
 def message_of(entry: Entry) -> Message:
     """Make an entry of an outbox a message."""
-    headers = tuple((name, value.encode()) for name, value in entry.headers)
+    headers = tuple([(name, value.encode()) for name, value in entry.headers])
     return Message(entry.topic, entry.key.encode(), entry.value.encode(), headers)

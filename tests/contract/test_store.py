@@ -162,6 +162,29 @@ async def test_a_tombstone_is_not_due_but_expires_and_only_then_is_purged(store:
     await store.purge("task", [], 25)
 
 
+async def test_what_was_shrunk_is_a_tombstone_with_an_empty_outbox_and_else_as_it_was(store: DocumentStore):
+    entry = {"event_id": "e", "topic": "t", "key": "k", "headers": [], "value": "{}"}
+    kept = {"wake_at": 5.0, "outbox": [entry], "state": {"phase": "done"}, "marks": {"reflected_at": 1.0}}
+    await store.commit([write(f"acme/{name}", **kept) for name in ("ended", "written", "other")])
+    await store.commit([write("acme/written", expected=1, wake_at=6.0)])
+    await store.shrink("task", {"acme/ended": 1, "acme/written": 1, "acme/never": 1}, 40.0)
+    shrunk = await store.find(ACME, "task", "acme/ended")
+    assert shrunk is not None
+    assert (shrunk["tombstone"], shrunk["wake_at"], shrunk["outbox"], shrunk["version"]) == (True, 40.0, [], 1)
+    assert shrunk["state"] == kept["state"]
+    assert [shrunk] == await store.find_many("task", [(ACME, "acme/ended")])
+    assert shrunk in await store.newest(ACME, "task", "reflected_at", 10)
+    assert shrunk in await store.scan(ACME, "task", "reflected_at", None, 10)
+    assert await store.due("task", 50, None, 10) == ["acme/other", "acme/written"]
+    assert await store.expired("task", 50, None, 10) == ["acme/ended"]
+    assert await store.commit([write("acme/ended", expected=1, wake_at=7.0)]) == ["stored"]
+    assert await store.due("task", 50, None, 10) == ["acme/other", "acme/written", "acme/ended"]
+    await store.shrink("task", {}, 40.0)
+    await store.shrink("task", {"acme/ended": 2}, 40.0)
+    await store.purge("task", ["acme/ended"], 50)
+    assert await store.find(ACME, "task", "acme/ended") is None
+
+
 async def test_a_wake_that_is_cleared_is_no_longer_due(store: DocumentStore):
     await store.commit([write("acme/t1", wake_at=1.0, owners=["i1"], marks={"reflected_at": 1.0})])
     await store.commit([write("acme/t1", expected=1)])

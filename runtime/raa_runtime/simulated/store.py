@@ -1,11 +1,11 @@
 """The `DocumentStore` of a simulated world: one server per service, and one client per process of it."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from raa_runtime.clock import Clock
 from raa_runtime.errors import DependencyUnavailable, PermanentError
@@ -13,7 +13,7 @@ from raa_runtime.scope import TenantScope
 from raa_runtime.simulated.chance import Chance
 from raa_runtime.simulated.clock import SkewedClock
 from raa_runtime.simulated.wire import Server, Wire
-from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write
+from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write, as_tombstone
 
 LARGEST_NUMBER: Final = 2**63
 STALE_SECONDS: Final = 1.0
@@ -69,6 +69,17 @@ class StoreServer(Server):
         for observe in self.observers:
             observe(write.kind, document)
         return "stored"
+
+    def shrink(self, kind: str, ended: Mapping[str, int], wake_at: float) -> None:
+        """Make tombstones of what is still at these versions."""
+        rows = self.kinds.setdefault(kind, {})
+        for name, version in ended.items():
+            row = rows.get(name)
+            if row is not None and row.document["version"] == version:
+                document = as_tombstone(row.document, wake_at)
+                older = row._replace(before=None)
+                rows[name] = Row(document, to_json(document), older, asyncio.get_running_loop().time())
+        self.changed()
 
     def is_ours(self, write: Write) -> bool:
         """Say whether what is stored now is this very write."""
@@ -134,6 +145,10 @@ class SimulatedStore:
     def _rows(self, kind: str) -> Iterable[Row]:
         chance = self._server.chance
         return self._server.documents(kind, stale=chance.happens(chance.weather.stale))
+
+    async def shrink(self, kind: str, ended: Mapping[str, int], wake_at: float) -> None:
+        """Make tombstones."""
+        await self._wire.ask(lambda: self._server.shrink(kind, ended, wake_at), change="write")
 
     async def due(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
         """Name due aggregates, earliest first."""

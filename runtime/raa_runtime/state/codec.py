@@ -95,6 +95,8 @@ def decode(kind: Kind[S], document: Document) -> Aggregate[S]:
     A state of a newer major, or one that does not fit its model, makes the aggregate `unreadable`.
     """
     state, unreadable = _read_state(kind, document)
+    if document["tombstone"] and not unreadable:
+        state = kind.tombstone(state)  # a store that shrinks leaves this to whoever reads
     return Aggregate(
         id=document["_id"],
         tenant=document["tenant"],

@@ -7,14 +7,14 @@ with dots or dollar signs need no escaping, numbers keep their JSON form, and no
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from bson.errors import BSONError
 from pydantic_core import from_json
-from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, ReplaceOne
+from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, ReplaceOne, UpdateMany
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import (
     BulkWriteError,
@@ -30,7 +30,7 @@ from pymongo.write_concern import WriteConcern
 
 from raa_runtime.errors import DependencyUnavailable, Misconfigured, PermanentError
 from raa_runtime.scope import TenantScope
-from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write
+from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write, as_tombstone
 
 _PROCESSES: Final = "processes"
 _PINGS: Final = "pings"
@@ -47,6 +47,7 @@ _HEADER: Final[tuple[str, ...]] = (
     "tombstone",
     "updated_at",
 )
+_LOADED: Final = {"doc": 1, "tenant": 1, "shrunk": 1, "wake_at": 1}
 _DURABLE: Final = WriteConcern(w="majority", j=True)
 _DUPLICATE: Final = 11_000
 _NOT_ALLOWED: Final = frozenset({13, 18})
@@ -121,14 +122,14 @@ class MongoStore:
     async def find(self, scope: TenantScope, kind: str, aggregate: str) -> Document | None:
         """Load one document of this tenant."""
         async with _translated("loading"):
-            found = await self._database[kind].find_one({"_id": aggregate, "tenant": scope.tenant}, {"doc": 1})
+            found = await self._database[kind].find_one({"_id": aggregate, "tenant": scope.tenant}, _LOADED)
         return None if found is None else _decode(found)
 
     async def find_many(self, kind: str, wanted: Sequence[tuple[TenantScope, str]]) -> list[Document | None]:
         """Load many documents by one query."""
         async with _translated("loading"):
             names = [aggregate for _, aggregate in wanted]
-            cursor = self._database[kind].find({"_id": {"$in": names}}, {"doc": 1, "tenant": 1})
+            cursor = self._database[kind].find({"_id": {"$in": names}}, _LOADED)
             found = {(row["tenant"], row["_id"]): row for row in await cursor.to_list()}
         rows = [found.get((scope.tenant, aggregate)) for scope, aggregate in wanted]
         return [None if row is None else _decode(row) for row in rows]
@@ -206,6 +207,17 @@ class MongoStore:
                     await collection.delete_one({"_id": write.document["_id"], "write_id": write.document["write_id"]})
                 verdicts[index] = "lost"
 
+    async def shrink(self, kind: str, ended: Mapping[str, int], wake_at: float) -> None:
+        """Make tombstones, by one statement per version there is among them."""
+        by_version: dict[int, list[str]] = defaultdict(list)
+        for name, version in ended.items():
+            by_version[version].append(name)
+        made = {"$set": {"tombstone": True, "shrunk": True, "wake_at": wake_at}}
+        shrinking = [UpdateMany({"_id": {"$in": names}, "version": at}, made) for at, names in by_version.items()]
+        async with _translated("shrinking what has ended"):
+            if shrinking:
+                await self._database[kind].bulk_write(shrinking, ordered=False)
+
     async def due(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
         """Name due aggregates, earliest first."""
         return await self._due(kind, now, partitions, {"$ne": True}, limit)
@@ -257,7 +269,7 @@ class MongoStore:
     ) -> list[Document]:
         query = {"tenant": scope.tenant, f"marks.{mark}": condition}
         async with _translated(f"reading by {mark}"):
-            found = self._database[kind].find(query, {"doc": 1}).sort(f"marks.{mark}", direction).limit(limit)
+            found = self._database[kind].find(query, _LOADED).sort(f"marks.{mark}", direction).limit(limit)
             return [_decode(entry) async for entry in found]
 
     async def beat(self, process: Process) -> None:
@@ -364,4 +376,4 @@ def _of_partitions(partitions: Collection[int] | None) -> dict[str, Any]:
 
 def _decode(stored: MongoDocument) -> Document:
     document: Document = from_json(stored["doc"])
-    return document
+    return as_tombstone(document, stored["wake_at"]) if stored.get("shrunk") else document

@@ -1,6 +1,6 @@
 """What the runtime needs of a document store. SQLite and MongoDB adapters implement exactly this."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -10,6 +10,11 @@ from raa_runtime.scope import TenantScope
 Document = dict[str, Any]
 """An aggregate as JSON: `_id`, `tenant`, `partition`, `version`, `write_id`, `wake_at`, `owners`, `marks`, `tombstone`
 and the rest are readable without decoding `state`. Times are seconds since the epoch."""
+
+
+def as_tombstone(document: Document, wake_at: float) -> Document:
+    """Give a document as it is loaded after it was shrunk."""
+    return document | {"tombstone": True, "outbox": [], "wake_at": wake_at}
 
 
 class KindSpec(NamedTuple):
@@ -69,6 +74,14 @@ class DocumentStore(Protocol):
 
         A failure of one write does not affect the others. After an unknown reply the entry is decided by comparing
         `write_id`. Raises DependencyUnavailable when nothing can be said about any of them.
+        """
+        ...
+
+    async def shrink(self, kind: str, ended: Mapping[str, int], wake_at: float) -> None:
+        """Make tombstones of those of these aggregates that are still at these versions, at most 500 of them.
+
+        Nothing else of them is written: whoever loads one finds `tombstone`, this `wake_at` and an empty outbox, beside
+        the state as it was.
         """
         ...
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -12,12 +13,13 @@ from pydantic_core import from_json, to_json
 
 from raa_runtime.errors import DependencyUnavailable, Misconfigured, PermanentError
 from raa_runtime.scope import TenantScope
-from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write
+from raa_runtime.state.port import Document, KindSpec, Outcome, Process, Write, as_tombstone
 
 T = TypeVar("T")
 _FULL_SYNC = 2
-# asked only of rows that are due: few, and an index finds them
-_IS_TOMBSTONE = "json_extract(CAST(doc AS TEXT), '$.tombstone')"
+# the document is looked into only for rows that are due: few, and an index finds them
+_IS_TOMBSTONE = "(shrunk OR json_extract(CAST(doc AS TEXT), '$.tombstone'))"
+_LOADED: Final = "shrunk, wake_at, doc"
 # rows that one statement writes: a power of two, so that few texts have to be prepared, and a bound for large ones
 _MOST_ROWS: Final = 64
 _STATEMENT_BYTES: Final = 1_000_000
@@ -67,7 +69,7 @@ class Table:
         yield (
             f'CREATE TABLE IF NOT EXISTS "{self.name}" (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, part INT, '
             f"version INT NOT NULL, write_id TEXT NOT NULL, wake_at REAL, owners TEXT NOT NULL{marks}, "
-            "doc BLOB NOT NULL)"
+            "doc BLOB NOT NULL, shrunk INT NOT NULL DEFAULT 0)"
         )
         yield f'CREATE INDEX IF NOT EXISTS "{self.name}_wake" ON "{self.name}" (wake_at) WHERE wake_at IS NOT NULL'
         yield f'CREATE INDEX IF NOT EXISTS "{self.name}_owner" ON "{self.name}" (owners) WHERE owners <> \'\''
@@ -87,8 +89,16 @@ class Table:
         pairs = ", ".join(f'"{name}" = new.column{number}' for number, name in enumerate(self._columns[1:], start=2))
         version = self._columns.index("version") + 1
         return (
-            f'UPDATE "{self.name}" AS old SET {pairs} FROM (VALUES {self._holes(rows)}) AS new '
+            f'UPDATE "{self.name}" AS old SET {pairs}, shrunk = 0 FROM (VALUES {self._holes(rows)}) AS new '
             f"WHERE old.id = new.column1 AND old.version = new.column{version} - 1"
+        )
+
+    def shrink(self, rows: int) -> str:
+        """Make tombstones of rows that have these versions; the wake time comes first."""
+        holes = ", ".join(["(?, ?)"] * rows)
+        return (
+            f'UPDATE "{self.name}" AS old SET shrunk = 1, wake_at = ?1 FROM (VALUES {holes}) AS new '
+            "WHERE old.id = new.column1 AND old.version = new.column2"
         )
 
     def _holes(self, rows: int) -> str:
@@ -136,6 +146,8 @@ class SqliteStore:
         for table in self._tables.values():
             for statement in table.create():
                 run(statement)
+            if "shrunk" not in {row[1] for row in run(f'PRAGMA table_info("{table.name}")')}:  # a file of release 0.1
+                run(f'ALTER TABLE "{table.name}" ADD COLUMN shrunk INT NOT NULL DEFAULT 0')
 
     async def close(self) -> None:
         """Close the file."""
@@ -161,25 +173,29 @@ class SqliteStore:
 
     async def find_many(self, kind: str, wanted: Sequence[tuple[TenantScope, str]]) -> list[Document | None]:
         """Load many documents by one statement."""
-        sql = f'SELECT id, tenant, doc FROM "{kind}" WHERE id IN (SELECT value FROM json_each(?))'
+        sql = f'SELECT id, tenant, {_LOADED} FROM "{kind}" WHERE id IN (SELECT value FROM json_each(?))'
         rows = self._rows(sql, (to_json([aggregate for _, aggregate in wanted]),))
-        found = {(tenant, aggregate): encoded for aggregate, tenant, encoded in rows}
+        found = {(tenant, aggregate): loaded for aggregate, tenant, *loaded in rows}
         documents = [found.get((scope.tenant, aggregate)) for scope, aggregate in wanted]
-        return [None if encoded is None else from_json(encoded) for encoded in documents]
+        return [None if loaded is None else _decode(loaded) for loaded in documents]
 
     async def commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         """Write a batch in one transaction; when it fails as a whole, nothing of it is stored."""
         return await self._write(lambda: self._commit(writes))
 
     def _commit(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
+        with self._transaction():
+            return self._put_all(writes)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = self._put_all(writes)
+            yield
             self._writer.execute("COMMIT")
         finally:
             if self._writer.in_transaction:  # it failed, whatever it was; the next batch needs a clean connection
                 self._writer.execute("ROLLBACK")
-        return outcomes
 
     def _put_all(self, writes: Sequence[Write]) -> list[Outcome | Exception]:
         if len({(write.kind, write.document["_id"]) for write in writes}) < len(writes):
@@ -220,6 +236,16 @@ class SqliteStore:
         sql = f'SELECT 1 FROM "{write.kind}" WHERE id = ? AND write_id = ?'
         return bool(self._writer.execute(sql, (write.document["_id"], write.document["write_id"])).fetchall())
 
+    async def shrink(self, kind: str, ended: Mapping[str, int], wake_at: float) -> None:
+        """Make tombstones, in one transaction."""
+        await self._write(lambda: self._shrink(self._tables[kind], list(ended.items()), wake_at))
+
+    def _shrink(self, table: Table, ended: Sequence[tuple[str, int]], wake_at: float) -> None:
+        with self._transaction():
+            for start, end in in_statements([1] * len(ended)):
+                values = [value for row in ended[start:end] for value in row]
+                self._writer.execute(table.shrink(end - start), (wake_at, *values))
+
     async def due(self, kind: str, now: float, partitions: Collection[int] | None, limit: int) -> list[str]:
         """Name due aggregates, earliest first."""
         return self._due(kind, now, partitions, f"NOT {_IS_TOMBSTONE}", limit)
@@ -254,10 +280,10 @@ class SqliteStore:
     async def newest(self, scope: TenantScope, kind: str, mark: str, limit: int) -> list[Document]:
         """Load the documents with the highest values of a mark."""
         sql = (
-            f'SELECT doc FROM "{kind}" WHERE tenant = ? AND "mark_{mark}" IS NOT NULL '
+            f'SELECT {_LOADED} FROM "{kind}" WHERE tenant = ? AND "mark_{mark}" IS NOT NULL '
             f'ORDER BY "mark_{mark}" DESC LIMIT ?'
         )
-        return [from_json(row[0]) for row in self._rows(sql, (scope.tenant, limit))]
+        return [_decode(row) for row in self._rows(sql, (scope.tenant, limit))]
 
     async def scan(
         self, scope: TenantScope, kind: str, mark: str, above: float | str | None, limit: int
@@ -265,10 +291,10 @@ class SqliteStore:
         """Load documents in ascending order of a mark."""
         more, values = (f' AND "mark_{mark}" > ?', (above,)) if above is not None else ("", ())
         sql = (
-            f'SELECT doc FROM "{kind}" WHERE tenant = ? AND "mark_{mark}" IS NOT NULL{more} '
+            f'SELECT {_LOADED} FROM "{kind}" WHERE tenant = ? AND "mark_{mark}" IS NOT NULL{more} '
             f'ORDER BY "mark_{mark}" LIMIT ?'
         )
-        return [from_json(row[0]) for row in self._rows(sql, (scope.tenant, *values, limit))]
+        return [_decode(row) for row in self._rows(sql, (scope.tenant, *values, limit))]
 
     async def beat(self, process: Process) -> None:
         """Write this process's heartbeat row."""
@@ -295,6 +321,12 @@ class SqliteStore:
 
     def _try_writing(self) -> None:
         self._writer.execute("INSERT OR REPLACE INTO pings VALUES (0)")
+
+
+def _decode(loaded: Sequence[Any]) -> Document:
+    shrunk, wake_at, encoded = loaded
+    document: Document = from_json(encoded)
+    return as_tombstone(document, wake_at) if shrunk else document
 
 
 def _partition_filter(partitions: Collection[int] | None) -> tuple[str, tuple[int, ...]]:
