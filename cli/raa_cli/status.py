@@ -1,4 +1,4 @@
-"""Says where a task stands: its newest task.status, and while it is planned the endpoint it waits for."""
+"""Says where a task stands: its newest task.status with its until when, and the endpoint a plan waits for."""
 
 from typing import Any
 from urllib.parse import quote
@@ -21,10 +21,13 @@ async def status(place: Place, task_id: str, *, as_json: bool) -> None:
     told = next((event for event in reversed(events) if isinstance(event, TaskStatus)), None)
     done = next((event for event in events if isinstance(event, TaskDone)), None)
     waits, problem = ([], None) if done or offline else await _models(place, task_id)
+    waiting = told if told and told.waiting_for and not done else None
+    until = waiting.waiting_until if waiting else None
     said: dict[str, Any] = {
         "task_id": task_id,
         "state": done.outcome if done else told.state if told else "submitted",
-        "waiting_for": None if done or told is None else told.waiting_for,
+        "waiting_for": waiting.waiting_for if waiting else None,
+        "waiting_until": until.isoformat() if until else None,
         "models": waits,
         "running": not offline,
     }
@@ -34,6 +37,8 @@ async def status(place: Place, task_id: str, *, as_json: bool) -> None:
     print(f"{task_id} {said['state'].replace('_', ' ')}")
     if said["waiting_for"]:
         print(f"  waits for {printable(said['waiting_for'])}")
+    if until:
+        print(f"  until     {until:%Y-%m-%d %H:%M:%S} UTC")
     for one in waits:
         print(f"  model     {printable(one)}")
     if problem:
