@@ -135,7 +135,8 @@ def read_object(value: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as problem:
         raise InvalidEventError(f"the body is not UTF-8 at byte {problem.start}") from None
     except json.JSONDecodeError as problem:
-        raise InvalidEventError(f"the body is not JSON: {problem.msg} at byte {problem.pos}") from None
+        at = len(problem.doc[: problem.pos].encode(errors="surrogatepass"))
+        raise InvalidEventError(f"the body is not JSON: {problem.msg.removesuffix(' at')} at byte {at}") from None
     except RecursionError:
         raise InvalidEventError("the body is nested too deeply") from None
     except ValueError:  # what is left: an integer of more than 4,300 digits
