@@ -1,5 +1,6 @@
 """The command `raa`: which commands there are. What they do is imported only when one of them is called."""
 
+import json
 import sys
 from importlib.metadata import version as release
 from typing import Annotated
@@ -27,14 +28,23 @@ for commands in (demo, stack, tasks, lessons, replay, operations, doctor):
 
 def _show_version(wanted: bool) -> None:  # typer calls it so
     if wanted:
-        sys.stdout.write(f"raa {release('raa-cli')}\n")
+        told = json.dumps({"version": release("raa-cli")}) if "--json" in sys.argv[1:] else f"raa {release('raa-cli')}"
+        sys.stdout.write(f"{told}\n")
         raise typer.Exit
+
+
+def _refuse_alone(wanted: bool) -> None:  # typer calls it so; --version was answered before
+    if wanted:
+        raise typer.BadParameter("it belongs behind the command, as in `raa dlq ls --json`.")
 
 
 @cli.callback()
 def raa(
     version: Annotated[  # its callback does it
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and exit.")
+    ] = False,
+    as_json: Annotated[  # so does this one's
+        bool, typer.Option("--json", callback=_refuse_alone, help="With --version: print JSON.")
     ] = False,
 ) -> None:
     """Reflective Adaptive Agent: tasks that learn from how they went."""

@@ -25,6 +25,14 @@ def test_the_version_is_told(raa: Raa):  # noqa: F811
     assert said.out.startswith("raa 0.")
 
 
+def test_the_version_is_told_as_json_and_json_alone_is_a_mistake(raa: Raa):  # noqa: F811
+    plain = raa("--version", data=False).out.split()[1]
+    for words in (["--version", "--json"], ["--json", "--version"]):
+        assert raa(*words, data=False).json == {"version": plain}
+    misplaced = raa("--json", "dlq", "ls")
+    assert (misplaced.code, "belongs behind the command" in misplaced.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "kind"),
     [
