@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -18,12 +19,14 @@ from raa_cli.replay.evidence import Evidence, evidence_of
 from raa_cli.replay.original import Original
 from raa_cli.replay.playing import Played, Progress, play
 from raa_cli.replay.recording import read_records, recorded, write_records
+from raa_cli.stack import PARTS
 from raa_runtime.blobs import open_blobs
 
 FORMAT: Final = 1
 JOB, RECORDS, RESULTS = "job.json", "records.jsonl", "results.json"
 _PACKAGES: Final = ("schemas", "runtime", "client", "cli")
 _TOLD_CHARACTERS: Final = 600
+_NO_MODULE: Final = re.compile(r"No module named '?([\w.]+)")
 # Root of the container, because the folder of the job is readable to nobody but us; it may do nothing else with that.
 _CONFINED: Final = (
     *("--rm", "--read-only", "--tmpfs", "/tmp", "--user", "0:0", "--cap-drop", "all", "--cap-add", "dac_override"),  # noqa: S108  # the container's own
@@ -61,6 +64,12 @@ def _in_folder(folder: Path) -> Release:
         return Release([str(folder / "bin" / "python")], dict(os.environ))
     if not (folder / "cli" / "raa_cli").is_dir():
         raise UsageProblem(f"--version {folder} holds neither bin/python nor the sources of raa (cli/raa_cli)")
+    needed = [f"{name}/raa_{name}" for name in _PACKAGES] + [f"services/{part.name}/raa_{part.name}" for part in PARTS]
+    if missing := [name for name in needed if not (folder / name).is_dir()]:  # ours would be taken in their place
+        raise UsageProblem(
+            f"--version {folder} is no whole source tree of raa: {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not there; check it out in full"
+        )
     services = sorted(path for path in (folder / "services").iterdir() if path.is_dir())
     sources = [*(folder / name for name in _PACKAGES), *services]
     path = os.pathsep.join([*map(str, sources), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -148,6 +157,11 @@ def _tell(ended: tuple[int, str], folder: Path, version: str) -> None:
         return
     if "replay-case" in printed and "No such command" in printed:
         raise CommandFailed(f"the release in {version} cannot replay: it is older than `raa replay`")
+    if missing := _NO_MODULE.search(printed):
+        raise CommandFailed(
+            f"the release in {version} cannot start: its Python has no module {missing[1]!r}; install what that "
+            "release needs (for a source tree, into its .venv), or name a virtual environment that has it"
+        )
     said = " ".join(printed.split())[-_TOLD_CHARACTERS:]
     raise CommandFailed(f"the release in {version} ended with {code} and said: {said or 'nothing'}")
 

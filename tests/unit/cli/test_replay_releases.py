@@ -58,8 +58,29 @@ def test_an_image_sees_the_job_and_the_blobs_which_it_cannot_change(tmp_path: Pa
 def test_a_release_without_replay_is_named_as_what_it_is(tmp_path: Path):
     with pytest.raises(CommandFailed, match="older than `raa replay`"):
         tell((2, "raa: No such command 'replay-case'."), tmp_path, "old")
-    with pytest.raises(CommandFailed, match="ended with 1 and said: No module named raa_cli"):
-        tell((1, "No module named raa_cli"), tmp_path, "other")
+    with pytest.raises(CommandFailed, match="ended with 1 and said: no space left"):
+        tell((1, "no space\nleft"), tmp_path, "other")
+
+
+@pytest.mark.parametrize(
+    "said", ["/x/bin/python: No module named raa_cli", "…\nImportError: No module named 'raa_cli'"]
+)
+def test_a_python_that_lacks_a_module_is_named_with_it(tmp_path: Path, said: str):
+    with pytest.raises(CommandFailed, match="in other cannot start: its Python has no module 'raa_cli'; install"):
+        tell((1, said), tmp_path, "other")
+
+
+def test_a_source_tree_with_a_hole_is_refused_because_what_is_installed_would_fill_it(tmp_path: Path):
+    for path in ("schemas/raa_schemas", "runtime/raa_runtime", "client/raa_client", "cli/raa_cli"):
+        (tmp_path / path).mkdir(parents=True)
+    with pytest.raises(UsageProblem, match="services/planner/raa_planner are not there"):
+        find_release(str(tmp_path))
+    for name in ("executor", "safety", "memory", "router", "reflector", "planner"):
+        (tmp_path / "services" / name / f"raa_{name}").mkdir(parents=True)
+    assert str(tmp_path / "services" / "planner") in find_release(str(tmp_path)).environment["PYTHONPATH"]
+    (tmp_path / "client" / "raa_client").rmdir()
+    with pytest.raises(UsageProblem, match="no whole source tree of raa: client/raa_client is not there"):
+        find_release(str(tmp_path))
 
 
 def test_a_job_of_another_format_is_refused(tmp_path: Path):
