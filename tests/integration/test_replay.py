@@ -152,7 +152,9 @@ def test_another_model_has_to_be_asked(town: Town, capsys: pytest.CaptureFixture
     for allow, state in ((NONE, "diverged"), (MODEL, "same")):
         asked = town.asked("uses", change=Change("model", "offline", allow), gates=read_gates(()), as_json=True)
         asyncio.run(whatif(asked))
-        assert told(capsys.readouterr().out)["tasks"][0]["state"] == state
+        printed = capsys.readouterr()
+        assert told(printed.out)["tasks"][0]["state"] == state
+        assert "these tasks were planned with offline already; it is only asked anew" in printed.err
 
 
 def test_this_release_in_a_process_of_its_own_decides_the_same(town: Town, capsys: pytest.CaptureFixture[str]):
@@ -201,6 +203,8 @@ def run_raa(monkeypatch: pytest.MonkeyPatch, town: Town, *words: str) -> int:
         ("replay", "name tasks, or a span of time"),
         ("replay --task uses --from 2026-01-01", "and not both"),
         ("replay --from yesterday", "write it as 2026-01-31"),
+        ("replay --from 2026-02-01 --to 2026-01-01", "--from 2026-02-01 is not before --to 2026-01-01"),
+        ("replay --from 2026-02-01 --to 2026-02-01T00:00:00Z", "no task was created in between"),
         ("replay --from 2999-01-01", "no task of tenant 'default' was created"),
         ("whatif uses", "exactly one thing, not none"),
         ("whatif uses --model a --prompt b", "not --model and --prompt"),
@@ -208,6 +212,7 @@ def run_raa(monkeypatch: pytest.MonkeyPatch, town: Town, *words: str) -> int:
         ("whatif uses --policy nowhere.json", "cannot be read"),
         ("whatif uses --model unheard-of", "there is no model 'unheard-of'"),
         ("whatif uses --prompt nowhere.txt", "neither a version (plan.v1) nor a text file"),
+        ("whatif uses --prompt {empty}", "is empty; write instructions, or name a version (plan.v1)"),
         ("whatif uses --version ./nowhere", "there is no such folder"),
         ("whatif uses --version {tools}", "holds neither bin/python nor the sources"),
         ("whatif uses --model offline --allow writes", "there is model and reads"),
@@ -218,7 +223,8 @@ def run_raa(monkeypatch: pytest.MonkeyPatch, town: Town, *words: str) -> int:
 def test_a_mistake_in_its_use_is_one_clear_line_and_the_exit_code_2(
     town: Town, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, says: str
 ):
-    written = words.replace("{tools}", str(town.tools.parent)).split()
+    (empty := town.folder / "empty.txt").write_text(" \n")
+    written = words.replace("{tools}", str(town.tools.parent)).replace("{empty}", str(empty)).split()
     assert run_raa(monkeypatch, town, *written) == 2
     printed = capsys.readouterr()
     assert says in printed.err

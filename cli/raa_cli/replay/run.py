@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from raa_cli.execute import FAILED, UsageProblem
+from raa_cli.output import note
 from raa_cli.replay.change import Change
 from raa_cli.replay.compare import Compared, compare
 from raa_cli.replay.elsewhere import find_release, play_elsewhere
@@ -25,6 +26,7 @@ from raa_router.domain.catalogue import UnknownModelError, choose_model
 from raa_runtime.errors import Misconfigured
 from raa_runtime.telemetry import configure_logging
 from raa_safety.domain.policy import read_policies
+from raa_schemas.usage import UsageRecorded
 
 PROGRESS_FROM: Final = 5
 
@@ -88,7 +90,7 @@ def _check(asked: Asked) -> None:
     if change.kind == "version":
         find_release(change.value)
     if change.kind == "model":
-        _check_model(change.value, asked.models)
+        _model(change.value, asked.models)
 
 
 def _check_policy(file: Path) -> None:
@@ -102,9 +104,10 @@ def _check_policy(file: Path) -> None:
         raise UsageProblem(f"--policy {file} is no policy: {told}; safety's README shows one") from None
 
 
-def _check_model(name: str, models: Path | None) -> None:
+def _model(name: str, models: Path | None) -> str:
+    """Resolve the name of a model, a tier or `default`; raises UsageProblem."""
     try:
-        choose_model(known_models(os.environ, **({"models": models} if models else {})), name)
+        return choose_model(known_models(os.environ, **({"models": models} if models else {})), name)[0].name
     except UnknownModelError as unknown:
         raise UsageProblem(f"--model: {unknown}; add one with `raa model add`") from None
 
@@ -114,6 +117,7 @@ async def _compared(asked: Asked) -> list[Compared]:
     async with opened(asked.place) as original:
         found = await find(original, asked.place.tenant, asked.selection)
         _check_lesson(asked.change, found)
+        _note_model(asked, found)
         played = await _played(asked, found, original) if found.cases else []
     done = {one.task_id: compare(found.cases[one.task_id].recording, found.goal(one.task_id), one) for one in played}
     return [found.skipped.get(task) or done[task] for task in found.tasks]
@@ -126,6 +130,18 @@ def _check_lesson(change: Change, found: Found) -> None:
     if change.value not in shown:
         hint = f"shown were {', '.join(shown)}" if shown else "no lesson was shown to any of them"
         raise UsageProblem(f"--without-lesson {change.value}: memory gave it to none of these tasks; {hint}")
+
+
+def _note_model(asked: Asked, found: Found) -> None:
+    """Say so if the tasks were planned with this very model: only its answers may be others."""
+    if asked.change.kind != "model":
+        return
+    chosen = _model(asked.change.value, asked.models)
+    used = {usage.model for case in found.cases.values() for usage in case.recording.all(UsageRecorded)}
+    if used == {chosen}:
+        note(f"--model {asked.change.value}: these tasks were planned with {chosen} already; it is only asked anew")
+    elif found.cases and not used:
+        note(f"--model {asked.change.value}: no model was asked about these tasks, so another one changes nothing")
 
 
 async def _played(asked: Asked, found: Found, original: Original) -> list[Played]:

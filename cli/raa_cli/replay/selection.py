@@ -30,7 +30,10 @@ class Selection:
             raise UsageProblem("name tasks, or a span of time with --from and --to, and not both")
         if odd := [task for task in tasks if not is_task_id(task)]:
             raise UsageProblem(f"{odd[0]!r} is no task id")
-        return cls(list(dict.fromkeys(tasks)), _instant("--from", since), _instant("--to", until))
+        first, last = _instant("--from", since), _instant("--to", until)
+        if first and last and first >= last:
+            raise UsageProblem(f"--from {since} is not before --to {until}; no task was created in between: swap them?")
+        return cls(list(dict.fromkeys(tasks)), first, last)
 
 
 def _instant(option: str, text: str | None) -> datetime | None:

@@ -128,11 +128,14 @@ def _instructions(settings: PlannerSettings) -> Instructions:
     """Find the instructions the settings name; raises Misconfigured."""
     if settings.prompt in SHIPPED:
         return SHIPPED[settings.prompt]
+    known = ", ".join(SHIPPED)
     try:
-        return Instructions(f"file:{Path(settings.prompt).name}", Path(settings.prompt).read_text(encoding="utf-8"))
+        text = Path(settings.prompt).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        known = ", ".join(SHIPPED)
         raise Misconfigured(f"RAA_PROMPT {settings.prompt!r} is neither a version ({known}) nor a text file") from None
+    if not text.strip():
+        raise Misconfigured(f"RAA_PROMPT {settings.prompt!r} is empty; write instructions, or name a version ({known})")
+    return Instructions(f"file:{Path(settings.prompt).name}", text)
 
 
 def _rules(settings: PlannerSettings) -> Rules:
