@@ -164,7 +164,12 @@ async def test_a_tombstone_is_not_due_but_expires_and_only_then_is_purged(store:
 
 async def test_what_was_shrunk_is_a_tombstone_with_an_empty_outbox_and_else_as_it_was(store: DocumentStore):
     entry = {"event_id": "e", "topic": "t", "key": "k", "headers": [], "value": "{}"}
-    kept = {"wake_at": 5.0, "outbox": [entry], "state": {"phase": "done"}, "marks": {"reflected_at": 1.0}}
+    kept: dict[str, Any] = {
+        "wake_at": 5.0,
+        "outbox": [entry],
+        "state": {"phase": "done"},
+        "marks": {"reflected_at": 1.0},
+    }
     await store.commit([write(f"acme/{name}", **kept) for name in ("ended", "written", "other")])
     await store.commit([write("acme/written", expected=1, wake_at=6.0)])
     await store.shrink("task", {"acme/ended": 1, "acme/written": 1, "acme/never": 1}, 40.0)

@@ -52,8 +52,8 @@ def _in_sqlite(path: Path, service: str) -> Iterator[tuple[str, dict[str, Any]]]
     try:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in sorted(set(tables) - STANDING):
-            for (document,) in connection.execute(f'SELECT doc FROM "{table}"'):
-                yield f"{service}.{table}", json.loads(document)
+            for shrunk, wake_at, document in connection.execute(f'SELECT shrunk, wake_at, doc FROM "{table}"'):
+                yield f"{service}.{table}", json.loads(document) | (_shrunk(wake_at) if shrunk else {})
     finally:
         connection.close()
 
@@ -65,9 +65,15 @@ def _in_mongo(settings: ServiceSettings) -> Iterator[tuple[str, dict[str, Any]]]
             database = client[owned(settings.deployment, service).replace(".", "_")]
             for name in sorted(set(database.list_collection_names()) - STANDING):
                 for document in database[name].find():
-                    yield f"{service}.{name}", json.loads(document["doc"])
+                    shrunk = _shrunk(document["wake_at"]) if document.get("shrunk") else {}
+                    yield f"{service}.{name}", json.loads(document["doc"]) | shrunk
     finally:
         client.close()
+
+
+def _shrunk(wake_at: float) -> dict[str, Any]:
+    """Say what a store says of an aggregate that was shrunk in place, whatever its document says."""
+    return {"tombstone": True, "outbox": [], "wake_at": wake_at}
 
 
 def unwatched(settings: ServiceSettings, folders: list[Path]) -> list[str]:

@@ -107,6 +107,14 @@ def refuse_nothing(_: Any) -> Any:
     return refuse
 
 
+def shrink_what_is_stored(original: Any) -> Any:
+    def after(self: UnitOfWork, unit: Any, gone: Any) -> None:
+        original(self, unit, gone)
+        self.ended.add(unit.kind.name, unit.aggregate, 0)
+
+    return after
+
+
 MUTATIONS: Final[Mapping[str, Sequence[Replacement]]] = {
     "publish before the write": [(convoy, "_stored", publish_before_write)],
     "skip the outbox of a duplicate": [(UnitOfWork, "_catch_up", skip_catch_up)],
@@ -114,6 +122,7 @@ MUTATIONS: Final[Mapping[str, Sequence[Replacement]]] = {
     "no fencing of epochs": [(Completions, "complete", no_fencing)],
     "run `once` again after a crash": [(dispatch, "take_over", rerun_once)],
     "forget wake_at when an activity ends": [(unit_of_work, "wake_time", forget_wake)],
+    "shrink what is stored and not yet published": [(UnitOfWork, "after", shrink_what_is_stored)],
     "overtake deferred events": [(Dispatcher, "_decide", overtake_deferred)],
     "take a duplicate for new": [
         (convoy, "_is_known", nothing_is_known),

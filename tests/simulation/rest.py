@@ -65,7 +65,7 @@ def broken_promises(world: World) -> Iterator[str]:
     for service, kind, document in documents(world):
         name = f"{service} {kind} {document['_id']}"
         missing = [entry["event_id"] for entry in document["outbox"] if entry["event_id"] not in published]
-        if missing and document["wake_at"] is None:
+        if missing and (document["wake_at"] is None or document["tombstone"]):
             yield f"nobody will publish: {name} holds {missing}"
         if document["quarantined"]:
             yield f"quarantined: {name}"

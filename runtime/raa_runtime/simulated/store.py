@@ -76,9 +76,10 @@ class StoreServer(Server):
         for name, version in ended.items():
             row = rows.get(name)
             if row is not None and row.document["version"] == version:
-                document = as_tombstone(row.document, wake_at)
-                older = row._replace(before=None)
-                rows[name] = Row(document, to_json(document), older, asyncio.get_running_loop().time())
+                loaded = to_json(as_tombstone(row.document, wake_at))
+                # as in a real store the outbox stays where it was, and nobody sees it any more
+                document = row.document | {"tombstone": True, "wake_at": wake_at}
+                rows[name] = Row(document, loaded, row._replace(before=None), asyncio.get_running_loop().time())
         self.changed()
 
     def is_ours(self, write: Write) -> bool:
