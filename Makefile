@@ -36,8 +36,8 @@ test: .venv/.dev ## lint, type-check and run the tests; ARGS="-k planner" goes t
 	$(BIN)/python -m pytest $(ARGS) || failed="$$failed tests"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-faults: .venv/.dev ## long fault runs and the simulator, about two hours; ARGS="-k f04" goes to pytest
-	RAA_FAULTS=long $(BIN)/python -m pytest -v -s $(wildcard tests/faults tests/simulation) $(ARGS)
+faults: .venv/.dev ## long fault runs and the simulator, more than an hour; ARGS="-k f04" goes to pytest
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lint: .venv/.dev ## ruff and the import contracts
 	$(BIN)/ruff check .

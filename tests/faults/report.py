@@ -1,5 +1,6 @@
 """Writes what a fault run showed: a line per fault on the terminal, its figures to benchmarks/results/faults.json."""
 
+import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -55,10 +56,19 @@ def _order(row: Row) -> tuple[int, str]:
 
 def write(rows: list[Row], path: Path = RESULTS) -> None:
     """Merge the rows into the file of figures: a fault tried again replaces what was known of it there."""
-    known: dict[str, Any] = json.loads(path.read_text())["faults"] if path.exists() else {}
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the long forms run in two processes
+        file.seek(0)
+        merged = _merged(rows, file.read())
+        file.truncate(0)
+        file.write(merged)
+
+
+def _merged(rows: list[Row], former: str) -> str:
+    known: dict[str, Any] = json.loads(former)["faults"] if former else {}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for row in rows:
         entry = asdict(row) | {"form": "long" if LONG else "short", "measured_at": now, "verdict": row.verdict}
         known[f"{row.id} {row.where}"] = entry
     ordered = dict(sorted(known.items(), key=lambda item: _order(Row(item[1]["id"], item[1]["where"], "", {}))))
-    path.write_text(json.dumps({"benchmark": "faults", "faults": ordered}, indent=2) + "\n")
+    return json.dumps({"benchmark": "faults", "faults": ordered}, indent=2) + "\n"

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.faults.load import mixed, planned
 from tests.faults.report import LONG, Row
 from tests.faults.trial import Trial, separate
+
+pytestmark = pytest.mark.patient
 
 POLL_SECONDS: Final = 3.0
 STEP_SECONDS: Final = 600.0 if LONG else 5 * POLL_SECONDS

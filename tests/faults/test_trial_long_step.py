@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -17,6 +18,8 @@ from tests.faults.load import mixed, planned
 from tests.faults.report import LONG, Row
 from tests.faults.test_f05_long_step import members
 from tests.faults.trial import Trial, separate, until
+
+pytestmark = pytest.mark.patient
 
 POLL_SECONDS: Final = 2.0
 STEP_SECONDS: Final = 1_200.0 if LONG else 20.0

@@ -4,11 +4,15 @@ import asyncio
 import time
 from typing import Final
 
+import pytest
+
 from tests.faults.footprint import open_files, rss_mb, slope_per_hour
 from tests.faults.judged import check, judged
 from tests.faults.load import mixed
 from tests.faults.report import LONG, Row
 from tests.faults.trial import Trial, meanwhile
+
+pytestmark = pytest.mark.patient
 
 SECONDS: Final = 1_800.0 if LONG else 30.0
 WARM_UP: Final = 0.3  # of the time
