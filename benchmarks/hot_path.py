@@ -41,7 +41,7 @@ LIMITS: Final = {"envelope": 0.16, "validate": 0.15, "lane": 0.06, "encode": 0.5
 class Nowhere:
     """A bus on which everything is durable at once."""
 
-    async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
+    async def publish(self, messages: Sequence[Message], **_: Any) -> list[Exception | None]:
         """Keep nothing."""
         return [None] * len(messages)
 

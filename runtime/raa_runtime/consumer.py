@@ -29,6 +29,7 @@ class Consumer:
     """Read a group's topics into lanes and commit what is settled.
 
     `handle` and `poison` must not raise. `handle_all` says of each event whether it is handled; `handle` gets the rest.
+    `apart` names the convoys an event of a partition may travel with: those it names the same.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class Consumer:
         max_in_flight: int,
         clock: Clock,
         log: Logger,
+        apart: Callable[[int], int | None] = lambda partition: partition,
     ) -> None:
         self._bus, self._group, self._topics = bus, group, topics
         self._intake, self._lanes, self._lane_of = intake, lanes, lane_of
         self._handle, self._handle_all, self._poison = handle, handle_all, poison
         self._max_in_flight = max_in_flight
-        self._clock, self._log = clock, log
+        self._clock, self._log, self._apart = clock, log, apart
         self._marks: dict[TopicPartition, Watermark] = {}
         self._subscription: Subscription | None = None
         self._paused = self._held = False
@@ -116,7 +118,7 @@ class Consumer:
         if isinstance(addressed, Exception):
             self._put_poison(record, mark, addressed)
         else:
-            self._lanes.join(self._lane_of(addressed), self, (addressed, record, mark), record.partition)
+            self._lanes.join(self._lane_of(addressed), self, (addressed, record, mark), self._apart(record.partition))
 
     async def together(self, items: Sequence[_Item]) -> Sequence[bool]:
         """Handle what can be handled together with others of its tick."""

@@ -4,12 +4,13 @@ What one unit pays for a task, its futures and three waits, a convoy pays once. 
 is not plain (a duplicate, a refusal, a failure, a lost race, an unknown reply) leaves the convoy, and its own lane runs
 it from the start, as if nothing had happened; what had happened is found in the store.
 
-A convoy takes units of one partition. Their events lie, keyed alike, on partitions of the same number, so that one
-whose leader is away holds back nobody else.
+The events of a unit lie, keyed alike, on partitions of one number. One whose leader is away holds the others back for a
+second, once: its units then leave, and for half a minute it has convoys of its own.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from raa_runtime.guard import outcome_of, result_of
@@ -17,7 +18,7 @@ from raa_runtime.scope import scope_of
 from raa_runtime.state.aggregate import Aggregate, Entry
 from raa_runtime.state.port import Document, Write
 from raa_runtime.unit import Received, Unit
-from raa_runtime.unit_of_work import Address, Cause, Decide, UnitOfWork, message_of
+from raa_runtime.unit_of_work import BUS_PATIENCE_SECONDS, Address, Cause, Decide, UnitOfWork, message_of
 
 
 @dataclass(slots=True)
@@ -119,14 +120,15 @@ async def _published(work: UnitOfWork, riders: Sequence[_Rider]) -> Sequence[_Ri
     ]
     if not waiting:
         return riders
-    verdicts = await outcome_of(work.patiently, work.bus.publish, [message_of(entry) for _, entry in waiting])
+    messages = [message_of(entry) for _, entry in waiting]
+    verdicts = await outcome_of(partial(work.bus.publish, messages, patience=BUS_PATIENCE_SECONDS))
     if isinstance(verdicts, Exception):
-        late = {rider.number for rider, _ in waiting}
-        return [rider for rider in riders if rider.number not in late]
+        verdicts = [verdicts] * len(waiting)
     failed: set[int] = set()
     for (rider, entry), verdict in zip(waiting, verdicts, strict=True):
         if verdict is not None:
             failed.add(rider.number)
+            work.late.note(rider.unit.aggregate.partition)
         elif rider.number not in failed:
             work.published.add(entry.event_id)
     return [rider for rider in riders if rider.number not in failed] if failed else riders

@@ -259,7 +259,9 @@ class Dispatcher:
     def deliver(self, kind: str, aggregate: Aggregate[Any], done: Completed) -> None:
         """Bring the outcome of an activity into its lane."""
         at = Address(self.kinds[kind], aggregate.id, aggregate.task_id, aggregate.partition)
-        self.lanes.join(f"{kind}:{aggregate.id}", self.completions, (at, done), at.partition, passing=True)
+        self.lanes.join(
+            f"{kind}:{aggregate.id}", self.completions, (at, done), self.work.late.apart(at.partition), passing=True
+        )
 
     # wakes
 

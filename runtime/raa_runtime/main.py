@@ -42,8 +42,13 @@ def main(build: Callable[[C, Platform], Service], settings_class: type[C]) -> No
     raise SystemExit(code)
 
 
+# A thread that comes back from the disk waits this long for a busy loop to let it go on, once per statement.
+SWITCH_SECONDS: Final = 0.0005
+
+
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a program's main coroutine, on uvloop where there is one."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         from uvloop import new_event_loop
     except ImportError:

@@ -191,6 +191,7 @@ class Service:
             self.settings.max_in_flight,
             self.platform.clock,
             self.log,
+            dispatcher.work.late.apart,
         )
 
     def _topics(self, on: Sequence[On[Any]]) -> list[str]:

@@ -31,6 +31,7 @@ SHRINK_SECONDS: Final = 5.0
 ACTIVITY_GRACE_SECONDS: Final = 15.0
 LONGEST_BACKOFF_SECONDS: Final = 60.0
 BUS_PATIENCE_SECONDS: Final = 1.0
+LATE_SECONDS: Final = 30.0
 _RACES: Final = 20
 
 
@@ -56,6 +57,24 @@ class Turns(Protocol):
         ...
 
 
+class Late:
+    """The partitions on which the bus has lately been slow to take something."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: dict[int | None, float] = {}
+
+    def note(self, partition: int | None) -> None:
+        """Note one, for half a minute."""
+        self._until[partition] = self._clock.monotonic() + LATE_SECONDS
+
+    def apart(self, partition: int | None) -> int | None:
+        """Name the convoys a unit of this partition travels with: its own while it is slow, else those of all."""
+        if self._until and self._until.get(partition, 0.0) > self._clock.monotonic():
+            return partition
+        return None
+
+
 @dataclass
 class UnitOfWork:
     """Run units of one service. `launch` and `stop` reach the activities of this process."""
@@ -75,9 +94,11 @@ class UnitOfWork:
     cache: Cache = field(default_factory=Cache)
     ended: Ended = field(default_factory=Ended)
     turns: Turns | None = None
+    late: Late = field(init=False)
 
     def __post_init__(self) -> None:
         self._commit = GroupCommit(self.store)
+        self.late = Late(self.clock)
         self._write_ids = itertools.count(1)
         self.publishing: dict[str, asyncio.Event] = {}
         self._unknown: dict[tuple[str, str], tuple[Unit[Any], Sequence[str]]] = {}

@@ -61,7 +61,7 @@ OLD, NEW, MAJOR = Kind("task", Cart), Kind("task", NewCart), Kind("task", NewCar
 
 
 class Deaf:
-    async def publish(self, messages: Any) -> list[None]:
+    async def publish(self, messages: Any, **_: Any) -> list[None]:
         return [None for _ in messages]
 
 

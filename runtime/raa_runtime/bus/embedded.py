@@ -124,7 +124,7 @@ class EmbeddedBus:
         except sqlite3.Error as problem:
             raise DependencyUnavailable(f"{self._path}: {problem}") from None
 
-    async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
+    async def publish(self, messages: Sequence[Message], *, patience: float | None = None) -> list[Exception | None]:
         """Append what can be appended, in one durable transaction together with what others publish now."""
         verdicts = [self._refusal(message) for message in messages]
         accepted = [message for message, refused in zip(messages, verdicts, strict=True) if refused is None]
@@ -133,11 +133,13 @@ class EmbeddedBus:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((accepted, done))
         self._write_soon()
-        try:
-            await done
-        except TransientError as problem:
-            return [refused or problem for refused in verdicts]
-        return verdicts
+        await asyncio.wait([done], timeout=patience)
+        problem = done.exception() if done.done() else DependencyUnavailable("the log has not been written in time")
+        if problem is None:
+            return verdicts
+        if not isinstance(problem, TransientError):
+            raise problem
+        return [refused or problem for refused in verdicts]
 
     def _refusal(self, message: Message) -> Exception | None:
         if message.topic not in self._log.partitions:

@@ -73,9 +73,9 @@ class KafkaBus:
         leaving = [member.close() for member in self._subscriptions]
         await asyncio.gather(self._publisher.stop(), self._offsets.stop(), self._admin.stop(), *leaving)
 
-    async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
+    async def publish(self, messages: Sequence[Message], *, patience: float | None = None) -> list[Exception | None]:
         """Append all, in order per key; one verdict per message."""
-        return await self._publisher.publish(messages)
+        return await self._publisher.publish(messages, patience)
 
     async def subscribe(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> KafkaSubscription:
         """Join a group; returns before the group has dealt out its partitions."""

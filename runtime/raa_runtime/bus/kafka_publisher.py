@@ -93,15 +93,16 @@ class KafkaPublisher:
         leaving = [] if self._connected is None else [_stop(self._connected)]
         await asyncio.gather(*leaving, *self._farewells)
 
-    async def publish(self, messages: Sequence[Message]) -> list[Verdict]:
+    async def publish(self, messages: Sequence[Message], patience: float | None = None) -> list[Verdict]:
         """Append all in order, then wait for all together; a message without an answer in time is unknown."""
         verdicts: list[Verdict] = [_unsent()] * len(messages)
         sent: dict[int, asyncio.Future[Any]] = {}
         if self._connected is None:
             return verdicts
         producer = self._connected
+        seconds = self._tuning.publish_timeout
         try:
-            async with asyncio.timeout(self._tuning.publish_timeout):
+            async with asyncio.timeout(seconds if patience is None else min(patience, seconds)):
                 await self._append(producer, messages, verdicts, sent)
                 await _settle(sent.values())
         except TimeoutError:

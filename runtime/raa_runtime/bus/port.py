@@ -134,11 +134,11 @@ class Bus(Protocol):
         """Disconnect; never takes longer than 10 seconds."""
         ...
 
-    async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
+    async def publish(self, messages: Sequence[Message], *, patience: float | None = None) -> list[Exception | None]:
         """Append all, in order per key. Many calls may be under way at once.
 
         One entry per message: None when it is durable, PublishRefused when it never will be, TransientError when that
-        is unknown.
+        is unknown, as it is of all without an answer after `patience` seconds.
         """
         ...
 

@@ -46,9 +46,13 @@ class SocketBus:
         finally:
             writer.close()
 
-    async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
+    async def publish(self, messages: Sequence[Message], *, patience: float | None = None) -> list[Exception | None]:
         """Publish through the owner."""
-        answer = await self._ask({"op": "publish", "messages": [message_to(message) for message in messages]})
+        asking = self._ask({"op": "publish", "messages": [message_to(message) for message in messages]})
+        try:
+            answer = await asyncio.wait_for(asking, patience)
+        except TimeoutError:
+            return [DependencyUnavailable("the owner of the log has not answered in time")] * len(messages)
         return [_verdict(item) for item in answer["verdicts"]]
 
     async def read(self, topics: Sequence[str], *, from_beginning: bool, follow: bool) -> AsyncIterator[Record]:

@@ -33,12 +33,15 @@ class SimulatedBus:
         for subscription in list(self._subscriptions):
             await subscription.close()
 
-    async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
+    async def publish(self, messages: Sequence[Message], *, patience: float | None = None) -> list[Exception | None]:
         """Append; without a reply everything that was not refused is unknown."""
         try:
-            return await self._wire.ask(lambda: self._broker.append(messages), change="publish")
+            async with asyncio.timeout(patience):
+                return await self._wire.ask(lambda: self._broker.append(messages), change="publish")
         except DependencyUnavailable as unknown:
             return [unknown] * len(messages)
+        except TimeoutError:
+            return [DependencyUnavailable("no answer in time")] * len(messages)
 
     async def subscribe(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> "SimulatedSubscription":
         """Join a group."""

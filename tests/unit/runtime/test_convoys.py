@@ -43,7 +43,7 @@ class Wire:
         self.away: set[str] = set()
         self.calls = 0
 
-    async def publish(self, messages: Sequence[Any]) -> list[Exception | None]:
+    async def publish(self, messages: Sequence[Any], **_: Any) -> list[Exception | None]:
         self.calls += 1
         verdicts: list[Exception | None] = []
         for message in messages:
