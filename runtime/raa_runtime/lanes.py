@@ -91,7 +91,7 @@ class Lanes:
     def join(
         self, lane: str, convoy: Convoy[Item], item: Item, partition: int | None, *, passing: bool = False
     ) -> None:
-        """Append an item; if its lane is idle, it starts with the others of this tick and partition, if one is named."""
+        """Append an item; in an idle lane it starts with the others of this tick and `partition`."""
         if lane in self._queues:
             self.put(lane, convoy.alone, item, passing=passing)
             return
