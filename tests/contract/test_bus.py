@@ -65,6 +65,11 @@ async def test_a_record_comes_back_as_it_was_published(bus: Bus, name: str):
     assert record.timestamp.tzinfo is not None
 
 
+async def test_patience_that_is_long_enough_changes_nothing(bus: Bus, name: str):
+    assert await bus.publish([message(name, "a", "1"), message(name, "b", "2")], patience=30.0) == [None, None]
+    assert len([record async for record in bus.read([name], from_beginning=True, follow=False)]) == 2
+
+
 async def test_a_key_is_placed_where_java_clients_place_it(bus: Bus, name: str):
     await bus.publish([message(name, f"task-{number}", "x") for number in range(30)])
     records = await take(await join(bus, "g", [name]), 30)

@@ -236,3 +236,13 @@ async def test_a_lane_keeps_its_order_whether_its_items_ride_together_or_alone()
     assert [item for how, item in riding.done if not item % 2] == [0, 4, 2]
     assert ("alone", 1) in riding.done
     assert len(lanes) == 0
+
+
+async def test_a_partition_whose_broker_is_away_travels_apart_and_the_others_go_on(desk: Desk):
+    places = [Address(COUNTED, f"acme/t{number}", f"t{number}", number) for number in range(3)]
+    desk.wire.away = {"acme/t1"}
+    units = await run_together(
+        desk.work, [Job(place, note("1"), "event", arrived(place.task_id, 1)) for place in places]
+    )
+    assert [unit is not None for unit in units] == [True, False, True]
+    assert [desk.work.late.apart(number) for number in range(3)] == [None, 1, None]

@@ -192,3 +192,18 @@ async def test_two_members_that_join_at_once_never_hold_one_partition_both(tmp_p
     held = [place for member in members for place in member.assignment()]
     assert len(held) == len(set(held)) == 6
     await bus.stop()
+
+
+async def test_a_publisher_that_waits_no_longer_does_not_know_and_its_record_may_still_come(tmp_path: Path):
+    bus = EmbeddedBus(tmp_path)
+    await bus.start()
+    await bus.apply_topics([spec("t")])
+    busy = sqlite3.connect(tmp_path / "bus.sqlite", isolation_level=None)
+    busy.execute("BEGIN IMMEDIATE")
+    [verdict] = await bus.publish([message("t", "a")], patience=0.05)
+    assert isinstance(verdict, TransientError)
+    busy.execute("ROLLBACK")
+    busy.close()
+    assert await bus.publish([message("t", "b")]) == [None]
+    assert [record.key async for record in bus.read(["t"], from_beginning=True, follow=False)] == [b"a", b"b"]
+    await bus.stop()
