@@ -5,7 +5,7 @@ an event may create an aggregate only while it is younger than the horizon, and 
 """
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from raa_runtime.clock import Clock
@@ -22,6 +22,7 @@ LOOK_SECONDS: Final = 30.0
 # clocks of clients and brokers differ, and an event may lie in an outbox for a while before it is published
 MARGIN_SECONDS: Final = 3_600.0
 _PAGE: Final = 500
+_MOST_KEPT: Final = 10_000
 Forget = Callable[[Kind[Any], str], Awaitable[None]]
 
 
@@ -64,7 +65,8 @@ def refuse_contradictions(settings: ServiceSettings) -> None:
 class Oblivion:
     """Delete the tombstones whose time has come, many at once, and what `forget` deletes with each of them.
 
-    That comes first, so that a crash between the two repeats it. While it cannot, the tombstones stay.
+    That comes first, so that a crash between the two repeats it. While a dependency is away all of them stay; one that
+    `forget` fails for otherwise stays alone, until the next start, and holds back none of those behind it.
     """
 
     store: DocumentStore
@@ -72,6 +74,7 @@ class Oblivion:
     log: Logger
     forget: Forget | None = None
     _looked_at: float = float("-inf")
+    _kept: dict[str, set[str]] = field(default_factory=dict)
 
     async def sweep(self, kinds: Collection[Kind[Any]], held: Collection[int] | None) -> None:
         """Look twice a minute; everything that is due by then goes."""
@@ -80,24 +83,35 @@ class Oblivion:
             return
         self._looked_at = now
         for kind in kinds:
-            while await self._page(kind, held) == _PAGE:
+            while await self._page(kind, held):
                 pass
 
-    async def _page(self, kind: Kind[Any], held: Collection[int] | None) -> int:
-        now = self.clock.now().timestamp()
-        names = await self.store.expired(kind.name, now, held, _PAGE)
-        gone = [name for name in names if await self._forgotten(kind, name)]
+    async def _page(self, kind: Kind[Any], held: Collection[int] | None) -> bool:
+        """Forget some; says whether there may be more."""
+        now, kept = self.clock.now().timestamp(), self._kept.setdefault(kind.name, set())
+        found = await self.store.expired(kind.name, now, held, _PAGE + len(kept))
+        names, gone, away = [name for name in found if name not in kept][:_PAGE], list[str](), False
+        for name in names:
+            problem = await self._forget(kind, name)
+            away = isinstance(problem, TransientError)
+            if away:
+                break
+            if problem is None:
+                gone.append(name)
+            elif len(kept) < _MOST_KEPT:
+                kept.add(name)
         if gone:
             await self.store.purge(kind.name, gone, now)
             self.log.debug("forgotten", kind=kind.name, aggregates=len(gone))
-        return len(gone)
+        return bool(gone) and not away and len(names) == _PAGE
 
-    async def _forgotten(self, kind: Kind[Any], name: str) -> bool:
+    async def _forget(self, kind: Kind[Any], name: str) -> Exception | None:
         forget = self.forget
         if forget is None:
-            return True
+            return None
         problem = await outcome_of(lambda: forget(kind, name))
         if isinstance(problem, Exception):
             trace = None if isinstance(problem, TransientError) else problem
             self.log.warning("not_forgotten", kind=kind.name, aggregate=name, reason=str(problem), exc_info=trace)
-        return not isinstance(problem, Exception)
+            return problem
+        return None

@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 
 from raa_runtime.bus.embedded import EmbeddedBus
+from raa_runtime.clock import SystemClock
 from raa_runtime.errors import DependencyUnavailable, Misconfigured
 from raa_runtime.remembrance import Oblivion, contradictions, too_short_for_blobs
 from raa_runtime.service import Service
 from raa_runtime.settings import ServiceSettings
+from raa_runtime.state.port import KindSpec
+from raa_runtime.state.sqlite import SqliteStore
+from raa_runtime.telemetry import logger
+from tests.contract.test_store import write
 from tests.unit.runtime.floor import COUNT, Floor, until
 from tests.unit.runtime.test_aggregates_in_trouble import ME, document
 from tests.unit.runtime.test_delivery import created, headers
@@ -104,6 +109,28 @@ async def test_thousands_are_forgotten_in_one_sweep(tmp_path: Path, soon: None):
         await Oblivion(service._db, clock, service.log).sweep([COUNT], None)
         assert await service._db.expired("count", 1e12, None, 10) == []
         assert await _gone(service)
+
+
+async def test_those_that_cannot_be_forgotten_hold_back_none_behind_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("raa_runtime.remembrance._PAGE", 4)
+    store = SqliteStore(tmp_path / "count.sqlite")
+    await store.start([KindSpec("count")])
+    await store.commit(
+        [write(f"acme/{number}", kind="count", wake_at=float(number), tombstone=True) for number in range(20)]
+    )
+
+    async def forget(_: Any, aggregate: str) -> None:
+        if aggregate in {f"acme/{number}" for number in range(6)}:
+            raise ValueError("its files have a name nobody can delete")
+
+    oblivion = Oblivion(store, SystemClock(), logger("count"), forget)
+    for _ in range(3):
+        oblivion._looked_at = float("-inf")
+        await oblivion.sweep([COUNT], None)
+    assert await store.expired("count", 100.0, None, 50) == [f"acme/{number}" for number in range(6)]
+    await store.close()
 
 
 class _Later:
