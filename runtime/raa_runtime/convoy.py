@@ -121,7 +121,10 @@ async def _published(work: UnitOfWork, riders: Sequence[_Rider]) -> Sequence[_Ri
     if not waiting:
         return riders
     messages = [message_of(entry) for _, entry in waiting]
-    verdicts = await outcome_of(partial(work.bus.publish, messages, patience=BUS_PATIENCE_SECONDS))
+    if len({rider.unit.aggregate.partition for rider, _ in waiting}) == 1:  # nobody waits for a stranger
+        verdicts = await outcome_of(work.patiently, work.bus.publish, messages)
+    else:
+        verdicts = await outcome_of(partial(work.bus.publish, messages, patience=BUS_PATIENCE_SECONDS))
     if isinstance(verdicts, Exception):
         verdicts = [verdicts] * len(waiting)
     failed: set[int] = set()

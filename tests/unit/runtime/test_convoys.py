@@ -21,7 +21,7 @@ from raa_runtime.state.port import KindSpec, Write
 from raa_runtime.state.sqlite import SqliteStore
 from raa_runtime.telemetry import logger
 from raa_runtime.unit import Origin, Received, Unit
-from raa_runtime.unit_of_work import Address, UnitOfWork
+from raa_runtime.unit_of_work import BUS_PATIENCE_SECONDS, Address, UnitOfWork
 from raa_schemas.ids import AggregateId
 from raa_schemas.task import TaskCreated, TaskStatus
 
@@ -42,9 +42,11 @@ class Wire:
         self.sent: list[str] = []
         self.away: set[str] = set()
         self.calls = 0
+        self.patience: float | None = None
 
-    async def publish(self, messages: Sequence[Any], **_: Any) -> list[Exception | None]:
+    async def publish(self, messages: Sequence[Any], *, patience: float | None = None) -> list[Exception | None]:
         self.calls += 1
+        self.patience = patience
         verdicts: list[Exception | None] = []
         for message in messages:
             key = message.key.decode()
@@ -246,3 +248,7 @@ async def test_a_partition_whose_broker_is_away_travels_apart_and_the_others_go_
     )
     assert [unit is not None for unit in units] == [True, False, True]
     assert [desk.work.late.apart(number) for number in range(3)] == [None, 1, None]
+    assert desk.wire.patience == BUS_PATIENCE_SECONDS
+    desk.wire.away = set()
+    [unit] = await run_together(desk.work, [Job(places[1], note("2"), "event", arrived("t1", 2))])
+    assert (unit is not None, desk.wire.patience) == (True, None)
