@@ -40,17 +40,17 @@ def poison() -> list[dict[str, Any]]:
 
 
 def inject(trial: Trial) -> int:
-    """Publish every kind of poison, among them batches that no client can decode; gives how many records."""
+    """Publish every kind of poison, a set a second, and batches that no client can decode; gives how many records."""
     settings = trial.house.settings
     topic = owned(settings.deployment, "task.created")
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap, "message.max.bytes": 2_000_000})
-    records = [record for _ in range(TIMES) for record in poison()]
-    for record in records:
-        producer.produce(topic, key=uuid4().hex, **record)
-    assert producer.flush(30) == 0
-    for _ in range(TIMES):
+    for number in range(TIMES):
+        time.sleep(1.0 if number else 0.0)
+        for record in poison():
+            producer.produce(topic, key=uuid4().hex, **record)
+        assert producer.flush(30) == 0
         asyncio.run(append_raw(settings.kafka_bootstrap, topic, batch_with_broken_header(1)))
-    return len(records) + TIMES
+    return TIMES * (len(poison()) + 1)
 
 
 async def under_poison(trial: Trial) -> tuple[Load, int]:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,17 @@ class SocketBus:
             writer.close()
 
     async def publish(self, messages: Sequence[Message], *, patience: float | None = None) -> list[Exception | None]:
-        """Publish through the owner."""
-        asking = self._ask({"op": "publish", "messages": [message_to(message) for message in messages]})
+        """Publish through the owner, as many at once as fit into a line; after a failure nothing more is sent."""
+        verdicts: list[Exception | None] = []
         try:
-            answer = await asyncio.wait_for(asking, patience)
+            async with asyncio.timeout(patience):
+                for few in _in_lines(messages):
+                    answer = await self._ask({"op": "publish", "messages": [message_to(message) for message in few]})
+                    verdicts += [_verdict(item) for item in answer["verdicts"]]
         except TimeoutError:
-            return [DependencyUnavailable("the owner of the log has not answered in time")] * len(messages)
-        return [_verdict(item) for item in answer["verdicts"]]
+            late = DependencyUnavailable("the owner of the log has not answered in time")
+            verdicts += [late] * (len(messages) - len(verdicts))
+        return verdicts
 
     async def read(self, topics: Sequence[str], *, from_beginning: bool, follow: bool) -> AsyncIterator[Record]:
         """Observe through the owner."""
@@ -121,6 +125,19 @@ def _answer(line: bytes) -> dict[str, Any]:
     if "error" in answer:
         raise TransientError(f"{answer['class']}: {answer['error']}")
     return answer
+
+
+def _in_lines(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Split messages into what one request holds, with room for base64 and names."""
+    start, size = 0, 0
+    for number, message in enumerate(messages):
+        own = len(message.key) + len(message.value) + sum(len(name) + len(raw) + 40 for name, raw in message.headers)
+        if number > start and size + own > LINE_LIMIT // 3:
+            yield messages[start:number]
+            start, size = number, 0
+        size += own
+    if start < len(messages):
+        yield messages[start:]
 
 
 def _verdict(item: Mapping[str, Any] | None) -> Exception | None:

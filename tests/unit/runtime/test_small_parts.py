@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from fastapi import APIRouter
 
 from raa_runtime.bus.embedded import EmbeddedBus
+from raa_runtime.bus.port import Message, TopicSpec
 from raa_runtime.bus.socket_client import SocketBus
 from raa_runtime.bus.socket_server import SocketServer
 from raa_runtime.errors import DependencyUnavailable, Misconfigured, TransientError
@@ -184,6 +186,16 @@ async def test_only_this_user_may_come_in_and_a_watch_ends_with_its_watcher(door
     await until(idle)
     client = SocketBus(data_folder)
     assert await client.info() == {"pid": 1}
+
+
+async def test_more_than_fits_into_a_line_goes_in_several(door: SocketServer, data_folder: Path):
+    await door._bus.apply_topics(
+        [TopicSpec("t", 1, 1, timedelta(days=1), compacted=False, max_message_bytes=1_000_000)]
+    )
+    messages = [Message("t", b"k", b"%d" % number + b" " * 2_000, (("h", b"x" * 100),)) for number in range(3_000)]
+    assert await SocketBus(data_folder).publish(messages) == [None] * len(messages)
+    found = [int(record.value or b"") async for record in door._bus.read(["t"], from_beginning=True, follow=False)]
+    assert found == list(range(3_000))
 
 
 @pytest.fixture
