@@ -21,12 +21,12 @@ TASKS: Final = 200 if LONG else 15
 ROUNDS: Final = 5 if LONG else 1
 FULL_SECONDS: Final = 30.0 if LONG else 6.0
 _CLONE_NEWNS: Final = 0x00020000
-_SIZE: Final = "64m"
+_SIZE: Final = "512m" if LONG else "64m"  # a thousand tasks leave about 50 MB
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """Mount 64 MiB of memory on a folder, for this process and those it starts only."""
+    """Mount a little memory on a folder, for this process and those it starts only."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNS):
         pytest.skip(f"a mount of one's own is not permitted here: {os.strerror(ctypes.get_errno())}; run it as root")
