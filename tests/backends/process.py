@@ -38,6 +38,16 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def freeze(self) -> None:
+        """Let it stand still: it takes connections and bytes, and answers nothing; returns when all of it stands."""
+        self.process.send_signal(signal.SIGSTOP)
+        # a signal reaches the threads of a process one by one, and on a busy machine some answer for a while
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """Ask it to end, and insist after some seconds; a process that ended already is fine."""
         if self.process.poll() is not None:

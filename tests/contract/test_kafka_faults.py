@@ -1,11 +1,10 @@
 """What only a real broker can do to us: foreign clients, batches nobody can read, refusals, and being away."""
 
 import asyncio
-import signal
 import struct
-import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -194,12 +193,17 @@ class Outage:
         self._port = free_port()
         self._server: Any = None
         self._buses: list[KafkaBus] = []
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: Server | None = None
 
-    def freeze(self, *, frozen: bool) -> None:
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
         """Let the broker hang: connections stay open, nothing is answered."""
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+        assert self._running
+        self._running.freeze()
+        try:
+            yield
+        finally:
+            self._running.thaw()
 
     def begin(self) -> None:
         self._server.__exit__(None, None, None)
@@ -208,7 +212,7 @@ class Outage:
     def end(self) -> Server:
         self._server = start_broker(self._folder, port=self._port)
         server: Server = self._server.__enter__()
-        self._process = server.process
+        self._running = server
         return server
 
     async def bus(self) -> KafkaBus:
@@ -284,8 +288,7 @@ async def test_a_broker_that_hangs_is_noticed_by_the_ping_within_two_seconds(out
     bus = await outage.bus()
     name = f"{deployment}.task.created"
     await bus.apply_topics([topic(name, 1)])
-    outage.freeze(frozen=True)
-    try:
+    with outage.frozen():
         before = time.monotonic()
         with pytest.raises(DependencyUnavailable):
             await bus.ping()
@@ -296,8 +299,6 @@ async def test_a_broker_that_hangs_is_noticed_by_the_ping_within_two_seconds(out
         assert time.monotonic() - before < IMPATIENT.publish_timeout
         [verdict] = await bus.publish([message(name, "a", "1")])
         assert isinstance(verdict, DependencyUnavailable)
-    finally:
-        outage.freeze(frozen=False)
     await until_it_answers(bus)
 
 

@@ -6,7 +6,6 @@ exposed.cache.server.kill()   as by a power cut; `on` starts it again on the dat
 """
 
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -51,11 +50,11 @@ class Hurt:
 
     def freeze(self) -> None:
         """Let it stand still: it takes connections and bytes, and answers nothing."""
-        self.server.process.send_signal(signal.SIGSTOP)
+        self.server.freeze()
 
     def thaw(self) -> None:
         """Let it go on."""
-        self.server.process.send_signal(signal.SIGCONT)
+        self.server.thaw()
 
     def close(self) -> None:
         """End it for good."""
