@@ -15,6 +15,12 @@ import org.h2.mvstore.MVStore;
  * Arguments: PORT FILE.
  */
 public final class MongoStandIn {
+  /**
+   * Megabytes of pages kept as objects. Only `_id` and unique indexes are real here: a query over anything else reads
+   * every document, and unpacks those that are not kept.
+   */
+  private static final int KEPT = 512;
+
   private static final Set<String> WRITES = Set.of(
       "insert", "update", "delete", "findandmodify", "createindexes", "dropindexes",
       "create", "drop", "dropdatabase", "renamecollection", "aggregate");
@@ -50,7 +56,7 @@ public final class MongoStandIn {
   }
 
   public static void main(String[] arguments) throws InterruptedException {
-    MVStore store = new MVStore.Builder().fileName(arguments[1]).open();
+    MVStore store = new MVStore.Builder().fileName(arguments[1]).cacheSize(KEPT).open();
     MongoServer server = new MongoServer(new DurableBackend(store).version(VERSION));
     server.bind("127.0.0.1", Integer.parseInt(arguments[0]));
     Runtime.getRuntime().addShutdownHook(new Thread(server::shutdown));

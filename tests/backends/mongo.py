@@ -26,7 +26,7 @@ def mongo(folder: Path, *, port: int | None = None) -> Iterator[Server]:
     java = program("java", "default-jre-headless")
     lib = filled(_folder())
     port = port or free_port()
-    command = [java, "-Xmx512m", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", "-cp", f"{lib}/classes:{lib}/jars/*",
+    command = [java, "-Xmx2g", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", "-cp", f"{lib}/classes:{lib}/jars/*",
                "MongoStandIn", str(port), str(folder / "store.h2")]  # fmt: skip
     uri = f"mongodb://{LOOPBACK}:{port}"
     with serve(command, address=uri, folder=folder, ready=lambda: answers(port)) as server:

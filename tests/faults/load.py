@@ -33,7 +33,7 @@ def planned(task_id: str, tool: str, note: str = "", mode: str = "delay", second
         args = {"note": note or task_id, "mode": mode, "seconds": seconds}
         steps.append({"id": "act", "tool": tool, "args": args, "after": ["sum"]})
     plan = {"steps": steps, "result": {"ref": "sum", "path": "/value"}}
-    off = {"memory": "off", "deadline_seconds": 900}
+    off = {"memory": "off", "deadline_seconds": 900 + seconds}
     return TaskCreated.model_validate(
         {"task_id": task_id, "goal": f"{tool} {task_id}", "plan": plan, "constraints": off}
     )

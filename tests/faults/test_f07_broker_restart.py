@@ -27,7 +27,7 @@ ENDS_SECONDS: Final = 180
 async def under_load(load: Load, tasks: int, hurt: Callable[[], None], heal: Callable[[], None]) -> None:
     """Hurt and heal something in the middle of a load, and see all of it end."""
     trickling = asyncio.create_task(load.trickle(mixed(tasks, "b", seconds=CALL_SECONDS), PER_SECOND))
-    await until(lambda: len(load.submitted) >= tasks // 3)
+    await until(lambda: len(load.submitted) >= tasks // 3, seconds=ENDS_SECONDS)
     await asyncio.to_thread(hurt)
     await asyncio.sleep(DOWN_SECONDS)
     heal()  # here, because what a thread of the loop starts ends with that thread
