@@ -20,6 +20,7 @@ from tests.faults.trial import Trial, together, until
 TASKS: Final = 200 if LONG else 15
 ROUNDS: Final = 5 if LONG else 1
 FULL_SECONDS: Final = 30.0 if LONG else 6.0
+ENDS_SECONDS: Final = 120
 _CLONE_NEWNS: Final = 0x00020000
 _SIZE: Final = "512m" if LONG else "64m"  # a thousand tasks leave about 50 MB
 
@@ -63,8 +64,9 @@ async def without_space(trial: Trial, disk: Path, number: int) -> None:
     await asyncio.sleep(FULL_SECONDS)
     assert trial.house.alive(), trial.house.logs()
     ballast.unlink()
-    await more
-    await load.until_ended(seconds=120)
+    async with asyncio.timeout(ENDS_SECONDS):
+        await more
+    await load.until_ended(seconds=ENDS_SECONDS)
 
 
 def corrupt(data: Path) -> list[str]:
