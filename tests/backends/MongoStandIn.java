@@ -1,11 +1,21 @@
+import de.bwaldvogel.mongo.MongoCollection;
+import de.bwaldvogel.mongo.MongoDatabase;
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
+import de.bwaldvogel.mongo.backend.CollectionOptions;
+import de.bwaldvogel.mongo.backend.CursorRegistry;
+import de.bwaldvogel.mongo.backend.Index;
+import de.bwaldvogel.mongo.backend.QueryResult;
 import de.bwaldvogel.mongo.backend.h2.H2Backend;
+import de.bwaldvogel.mongo.backend.h2.H2Collection;
+import de.bwaldvogel.mongo.backend.h2.H2Database;
 import de.bwaldvogel.mongo.bson.Document;
 import io.netty.channel.Channel;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.Set;
+import java.util.stream.StreamSupport;
 import org.h2.mvstore.MVStore;
 
 /**
@@ -16,8 +26,8 @@ import org.h2.mvstore.MVStore;
  */
 public final class MongoStandIn {
   /**
-   * Megabytes of pages kept as objects. Only `_id` and unique indexes are real here: a query over anything else reads
-   * every document, and unpacks those that are not kept.
+   * Megabytes of pages kept as objects. Only unique indexes are real here: a query without an `_id` reads every
+   * document, and unpacks those that are not kept.
    */
   private static final int KEPT = 512;
 
@@ -31,8 +41,42 @@ public final class MongoStandIn {
     @Override public int getWireVersion() { return 13; }
   };
 
+  /** The library takes an index for queries over its fields and no other; MongoDB takes one for a part of a query too. */
+  private static final class ById extends H2Collection {
+    ById(MongoDatabase database, String name, CollectionOptions options, MVStore store, CursorRegistry cursors) {
+      super(database, name, options, store.openMap("databases." + database.getDatabaseName() + "." + name),
+          store.openMap("meta." + database.getDatabaseName() + "." + name), cursors);
+    }
+
+    @Override protected QueryResult matchDocuments(
+        Document query, Document order, int skip, int limit, int batch, Document fields) {
+      Document wanted = new Document("_id", query.get("_id"));
+      for (Index<Object> index : getIndexes()) {
+        if (query.containsKey("_id") && index.canHandle(wanted)) {
+          var found = StreamSupport.stream(index.getPositions(wanted).spliterator(), false)
+              .filter(Objects::nonNull).map(this::getDocument);
+          return matchDocumentsFromStream(found, query, order, skip, limit, batch, fields);
+        }
+      }
+      return super.matchDocuments(query, order, skip, limit, batch, fields);
+    }
+  }
+
   private static final class DurableBackend extends H2Backend {
     DurableBackend(MVStore store) { super(store); }
+
+    @Override protected MongoDatabase openOrCreateDatabase(String name) {
+      return new Database(name, getMvStore(), getCursorRegistry());
+    }
+
+    private final class Database extends H2Database {
+      Database(String name, MVStore store, CursorRegistry cursors) { super(name, store, cursors); }
+
+      // called while the library's constructor runs, so a field of this class would not be there yet
+      @Override protected MongoCollection<Object> openOrCreateCollection(String name, CollectionOptions options) {
+        return new ById(this, name, options, getMvStore(), cursorRegistry);
+      }
+    }
 
     @Override public Document handleCommand(Channel channel, String database, String command, Document query) {
       String name = command.toLowerCase(Locale.ROOT);
