@@ -154,7 +154,7 @@ class Stack:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
 
-    async def ready(self, timeout_seconds: float | None = READY_SECONDS) -> None:
+    async def ready(self, timeout_seconds: float = READY_SECONDS) -> None:
         """Wait until every service is ready.
 
         Raises DependencyUnavailable naming what is missing, and Misconfigured when a server tells that settings are

@@ -1,6 +1,7 @@
 """Runs the services in one process until it is told to stop."""
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -12,10 +13,13 @@ from typing import Any
 from raa_cli.execute import UsageProblem
 from raa_cli.output import print_json
 from raa_cli.session import Place, stack_overrides
-from raa_cli.stack import PARTS, READY_SECONDS, Stack
+from raa_cli.stack import PARTS, Stack
 from raa_client.operator import operator_of
+from raa_runtime.errors import DependencyUnavailable
 from raa_runtime.main import IMPATIENT, STUCK, leave_soon, settle_memory
 from raa_runtime.telemetry import configure_logging
+
+_log = logging.getLogger(__name__)
 
 
 async def up(
@@ -30,29 +34,48 @@ async def up(
     async with _told_to_stop() as stop:
         operator_of(place.data)
         async with Stack(place.data, services=chosen, bus=place.bus, log_level=log_level, **overrides) as stack:
-            # what an own bus lacks does not come by waiting; servers do
-            ready = asyncio.create_task(stack.ready(READY_SECONDS if place.bus == "embedded" else None))
+            told = asyncio.create_task(_say_when_ready(place, stack, begun, as_json=as_json))
             stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not stop.is_set():
-                await ready
-                settle_memory()
-                _say_ready(place, stack, time.monotonic() - begun, as_json=as_json)
-            stuck = await _stopped_or_stuck(stack, stopped)
-            ready.cancel()
-            await asyncio.gather(ready, return_exceptions=True)
+            stuck = await _stopped_or_stuck(stack, stopped, told)
     leave_soon(STUCK if stuck else 0)
     return STUCK if stuck else 0
 
 
-async def _stopped_or_stuck(stack: Stack, stopped: "asyncio.Task[Any]") -> bool:
-    """Wait until somebody stops the stack, or a watchdog finds a service stuck; say which."""
+async def _say_when_ready(place: Place, stack: Stack, begun: float, *, as_json: bool) -> None:
+    await until_ready(stack, begun)
+    settle_memory()
+    _say_ready(place, stack, time.monotonic() - begun, as_json=as_json)
+
+
+async def until_ready(stack: Stack, begun: float) -> None:
+    """Wait as long as it takes, and say twice a minute what is missing.
+
+    Servers come back, and a stack that starts on a large backlog is too busy to answer itself at first: ending it would
+    begin the same backlog again. Raises Misconfigured for what does not come by waiting.
+    """
+    while True:
+        try:
+            return await stack.ready()
+        except DependencyUnavailable:
+            missing = await stack.missing()
+            _log.warning("not ready for %.0f s, and still waiting for: %s", time.monotonic() - begun, missing)
+
+
+async def _stopped_or_stuck(stack: Stack, stopped: "asyncio.Task[Any]", told: "asyncio.Task[None]") -> bool:
+    """Wait until somebody stops the stack, or a watchdog finds a service stuck; say which.
+
+    Raises what kept the stack from ever being ready.
+    """
     stuck = [asyncio.create_task(service.stuck.wait()) for service in stack.services.values()]
-    await asyncio.wait([stopped, *stuck], return_when=asyncio.FIRST_COMPLETED)
+    ends = {stopped, *stuck}
+    await asyncio.wait({told, *ends}, return_when=asyncio.FIRST_COMPLETED)
+    if told.done():
+        told.result()
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     found = any(task.done() for task in stuck)
-    for task in (stopped, *stuck):
+    for task in (told, *ends):
         task.cancel()
-    await asyncio.gather(stopped, *stuck, return_exceptions=True)
+    await asyncio.gather(told, *ends, return_exceptions=True)
     return found
 
 
