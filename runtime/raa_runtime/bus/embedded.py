@@ -345,16 +345,20 @@ class EmbeddedSubscription:
         return self._fetch(max_records)
 
     def _fetch(self, max_records: int) -> list[Record]:
+        """Read on, and move all positions or none: what was read before a place that cannot be read is not lost."""
         records: list[Record] = []
+        moved: dict[TopicPartition, int] = {}
         for place, position in self._positions.items():
             if place in self._paused or len(records) >= max_records:
                 continue
+            end = self._bus.end(place)  # before the records: the writer's thread may add some at any moment
             fetched = self._bus.fetch(place, position, max_records - len(records))
             if fetched:
-                self._positions[place] = fetched[-1].offset + 1
+                moved[place] = fetched[-1].offset + 1
                 records += fetched
-            elif position < (end := self._bus.end(place)):
+            elif position < end:
                 self._step_over(place, position, end)
+        self._positions |= moved
         return records
 
     def _step_over(self, place: TopicPartition, position: int, end: int) -> None:

@@ -12,7 +12,7 @@ from raa_runtime.bus.embedded import EmbeddedBus, Recent
 from raa_runtime.bus.log import Log
 from raa_runtime.bus.port import Message, Record, TopicPartition, TopicSpec
 from raa_runtime.clock import SystemClock
-from raa_runtime.errors import TransientError
+from raa_runtime.errors import DependencyUnavailable, TransientError
 from tests.unit.runtime.floor import until
 
 pytestmark = pytest.mark.anyio
@@ -206,4 +206,51 @@ async def test_a_publisher_that_waits_no_longer_does_not_know_and_its_record_may
     busy.close()
     assert await bus.publish([message("t", "b")]) == [None]
     assert [record.key async for record in bus.read(["t"], from_beginning=True, follow=False)] == [b"a", b"b"]
+    await bus.stop()
+
+
+async def test_a_record_that_the_writer_appends_while_a_member_looks_is_not_stepped_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bus = EmbeddedBus(tmp_path)
+    await bus.start()
+    await bus.apply_topics([spec("t")])
+    member = await bus.subscribe("g", ["t"], Deaf())
+    fetch = bus.fetch
+
+    def found_nothing_a_moment_too_early(place: TopicPartition, offset: int, limit: int) -> list[Record]:
+        found = fetch(place, offset, limit)
+        if not found:
+            bus._log.write([message("t", "a")], {})  # as the writer's thread may, between any two instructions
+            monkeypatch.undo()
+        return found
+
+    monkeypatch.setattr(bus, "fetch", found_nothing_a_moment_too_early)
+    taken = [record.key for _ in range(2) for record in await member.poll(10, 0.01)]
+    assert taken == [b"a"]
+    await member.close()
+    await bus.stop()
+
+
+async def test_a_place_that_cannot_be_read_costs_nothing_that_was_read_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bus = EmbeddedBus(tmp_path)
+    await bus.start()
+    await bus.apply_topics([spec("t"), spec("u")])
+    member = await bus.subscribe("g", ["t", "u"], Deaf())
+    await bus.publish([message("t", "a"), message("u", "b")])
+    fetch = bus.fetch
+
+    def broken_once(place: TopicPartition, offset: int, limit: int) -> list[Record]:
+        if place.topic == "u":
+            monkeypatch.undo()
+            raise DependencyUnavailable("disk I/O error")
+        return fetch(place, offset, limit)
+
+    monkeypatch.setattr(bus, "fetch", broken_once)
+    with pytest.raises(DependencyUnavailable):
+        await member.poll(10, 0.01)
+    assert [record.key for record in await member.poll(10, 0.01)] == [b"a", b"b"]
+    await member.close()
     await bus.stop()
