@@ -19,6 +19,7 @@ from tests.faults.evidence import Seen
 # not about a task, so nothing wakes them
 STANDING: Final = frozenset({"episode", "switch", "keyring", "processes", "pings"})
 _OVERDUE_SECONDS: Final = 60.0
+_AT_ONCE: Final = 500  # or a store after half an hour answers with more than its protocol allows
 
 
 async def records_of(settings: ServiceSettings) -> list[Seen]:
@@ -64,7 +65,7 @@ def _in_mongo(settings: ServiceSettings) -> Iterator[tuple[str, dict[str, Any]]]
         for service in SERVICES:
             database = client[owned(settings.deployment, service).replace(".", "_")]
             for name in sorted(set(database.list_collection_names()) - STANDING):
-                for document in database[name].find():
+                for document in database[name].find(batch_size=_AT_ONCE):
                     shrunk = _shrunk(document["wake_at"]) if document.get("shrunk") else {}
                     yield f"{service}.{name}", json.loads(document["doc"]) | shrunk
     finally:
