@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from raa_runtime.state.aggregate import Aggregate
 
-_CACHE_BYTES: Final = 8 * 1024 * 1024
+CACHE_BYTES: Final = 8 * 1024 * 1024
 _PUBLISHED_KEPT: Final = 100_000
 SMALL_BYTES: Final = 4_096
 """A document that keeps more than this after its end is written anew, without what its tombstone needs no more."""
@@ -31,7 +31,7 @@ class Cache:
     kept here is no more than a few times the size.
     """
 
-    def __init__(self, most_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
         self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
         self._most_bytes = most_bytes
         self._bytes = 0

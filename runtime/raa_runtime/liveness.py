@@ -4,10 +4,14 @@ import os
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 from raa_runtime.clock import Clock
 from raa_runtime.errors import LeaseLost
 from raa_runtime.state.port import DocumentStore, Process
+
+FORGET_SECONDS: Final = 60.0
+"""How long a dead process's row stays: a write of its may arrive late, and its owner must still be known as dead."""
 
 
 def new_incarnation(instance: str) -> str:
@@ -51,6 +55,7 @@ class Liveness:
         self._lease_seconds = lease_seconds
         self._renewed = 0.0
         self._seen: dict[str, _Sighting] = {}
+        self._died: dict[str, float] = {}
         self._alive: frozenset[str] = frozenset()
         self.dead: frozenset[str] = frozenset()
         self.namesake: str | None = None
@@ -73,12 +78,20 @@ class Liveness:
         rows = [row for row in await self._store.processes() if row.incarnation != self.incarnation]
         self.dead = frozenset(row.incarnation for row in rows if self._is_dead(row))
         self._alive = frozenset(row.incarnation for row in rows) - self.dead
+        now, present = self._clock.monotonic(), self._alive | self.dead
+        self._died = {incarnation: self._died.get(incarnation, now) for incarnation in self.dead}
+        self._seen = {incarnation: sighting for incarnation, sighting in self._seen.items() if incarnation in present}
         mine = {row.incarnation for row in rows if row.instance == self._own.instance}
         self.namesake = min(mine & self._alive, default=None)
 
     def lives(self, incarnation: str) -> bool:
         """Say whether this is a process that was alive at the last beat, or this one."""
         return incarnation == self.incarnation or incarnation in self._alive
+
+    def long_dead(self) -> list[str]:
+        """Name those that were seen dead for so long that no write of theirs is under way any more."""
+        now = self._clock.monotonic()
+        return [incarnation for incarnation, since in self._died.items() if now - since > FORGET_SECONDS]
 
     def _is_dead(self, row: Process) -> bool:
         if row.stopped:

@@ -25,8 +25,10 @@ class Ownership:
         """Renew the lease, take over what dead processes ran, and stop what others ask to be stopped; for ever."""
         while True:
             await self.liveness.beat()
-            for incarnation in self.liveness.dead:
-                if not await poller.reclaim({incarnation}):
+            dead = self.liveness.dead
+            found = bool(dead) and await poller.reclaim(dead)
+            for incarnation in self.liveness.long_dead():
+                if not found or not await poller.reclaim({incarnation}):
                     await self.liveness.forget(incarnation)
             for kind, aggregate in await poller.to_stop(self.liveness.incarnation):
                 await self._stop_own(activities, kind, aggregate)

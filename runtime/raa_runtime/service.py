@@ -17,6 +17,7 @@ from raa_runtime.errors import DependencyUnavailable
 from raa_runtime.guard import outcome_of
 from raa_runtime.http import HttpServer, Ping, listen
 from raa_runtime.instance import instance_name
+from raa_runtime.known import Cache
 from raa_runtime.lanes import Lanes
 from raa_runtime.liveness import Liveness
 from raa_runtime.loops import Loops
@@ -146,6 +147,7 @@ class Service:
             (*observers, self._watchers.tell, self._backlog.observe),
             self._remember_seconds,
             turns=self._lanes,
+            cache=Cache(settings.cache_bytes),
         )
         events = self.metrics.counter(f"raa_{self.name}_events_total", "events by outcome", ("topic", "outcome"))
         policy = IntakePolicy(settings.allow_anonymous, settings.tenants)

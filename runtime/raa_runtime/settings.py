@@ -51,6 +51,7 @@ class ServiceSettings(BaseModel):
     allow_anonymous: bool = Field(True, description="records without tenant belong to the tenant `default`")
     tenants: frozenset[str] = Field(frozenset(), description="the tenants there are; empty allows any")
     max_in_flight: int = Field(512, ge=1, le=100_000, description="records taken and not settled")
+    cache_bytes: int = Field(8_388_608, ge=0, description="own writes kept in memory, in bytes of their documents")
     lease_seconds: float = Field(10, gt=0, description="silence after which a process counts as dead")
     drain_seconds: float = Field(30, ge=0, description="how long a stop waits for running work")
     horizon_seconds: float = Field(7 * 86_400, gt=0, description="older events create nothing")

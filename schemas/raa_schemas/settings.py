@@ -16,6 +16,7 @@ VARIABLES: Final[frozenset[str]] = frozenset({
     "RAA_BLOBS_URL",
     "RAA_BLOB_SECONDS",
     "RAA_BUS",
+    "RAA_CACHE_BYTES",
     "RAA_CASE_LINGER_SECONDS",
     "RAA_CREATE_TOPICS",
     "RAA_DATA",

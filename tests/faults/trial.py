@@ -209,6 +209,7 @@ def _common(folder: Path, server: Server, operator: Operator) -> dict[str, str]:
         "tool_slots": "64",
         "test_short_preparation": "3",
         "test_short_grace": "1",
+        "cache_bytes": "1000000",  # full within minutes, so that a soak sees leaks and not caches that fill up
     }
 
 

@@ -58,6 +58,7 @@ _MEMBERS_FOR_MAJORITY: Final = 3
 _MOST_BYTES: Final = 15_000_000
 _PING_SECONDS: Final = 1.9
 _CALL_SECONDS: Final = 10.0
+_IDLE_SECONDS: Final = 60.0  # else the connections of a burst stay open for ever
 _SELECT_SECONDS: Final = 3.0
 # what encoding one document may raise; none of it is the fault of its neighbours
 _UNENCODABLE: Final = (BSONError, OverflowError, UnicodeError, TypeError)
@@ -78,6 +79,7 @@ class MongoStore:
                 serverSelectionTimeoutMS=int(_SELECT_SECONDS * 1000),
                 connectTimeoutMS=int(_SELECT_SECONDS * 1000),
                 socketTimeoutMS=int(_CALL_SECONDS * 1000),
+                maxIdleTimeMS=int(_IDLE_SECONDS * 1000),
                 w="majority",
                 journal=True,
             )

@@ -22,7 +22,7 @@ from raa_runtime.folder_lock import FolderLock
 from raa_runtime.guard import StrayCancellationError, outcome_of
 from raa_runtime.http import HttpServer, listen
 from raa_runtime.instance import instance_name
-from raa_runtime.liveness import Liveness
+from raa_runtime.liveness import FORGET_SECONDS, Liveness
 from raa_runtime.state.commit import GroupCommit
 from raa_runtime.state.port import Process, Write
 from raa_runtime.state.sqlite import SqliteStore
@@ -95,6 +95,23 @@ async def test_a_second_process_of_one_name_is_not_taken_for_dead_while_it_lives
     await mine.beat()
     assert mine.dead == {namesake.incarnation}
     assert not mine.lives(namesake.incarnation)
+    await store.close()
+
+
+async def test_a_dead_process_stays_known_for_as_long_as_a_write_of_its_may_arrive(tmp_path: Path):
+    store, clock = SqliteStore(tmp_path / "db.sqlite"), Still()
+    await store.start([])
+    mine = Liveness(store, clock, "planner@host", 10)
+    await store.beat(Process("planner@gone:1:abcd", "planner@gone", 1, stopped=True))
+    await mine.beat()
+    assert mine.dead == {"planner@gone:1:abcd"}
+    assert mine.long_dead() == []
+    clock.seconds += FORGET_SECONDS + 1
+    await mine.beat()
+    assert mine.long_dead() == ["planner@gone:1:abcd"]
+    await mine.forget("planner@gone:1:abcd")
+    await mine.beat()
+    assert (mine.dead, mine.long_dead()) == (frozenset(), [])
     await store.close()
 
 

@@ -17,7 +17,7 @@ class TenantMemory:
 
     def __init__(self) -> None:
         self._deltas: dict[str, list[Delta]] = {}
-        self._taken: dict[str, int] = {}
+        self._taken: OrderedDict[str, int] = OrderedDict()
         self._reflections: OrderedDict[str, None] = OrderedDict()
         self._learned: dict[str, Learned] | None = None
         self._index: LessonIndex | None = None
@@ -28,6 +28,8 @@ class TenantMemory:
         if len(log.reflections) <= before:
             return False
         self._taken[aggregate] = len(log.reflections)
+        if len(self._taken) > REFLECTIONS_KEPT:  # one that comes back is taken again, which changes nothing
+            self._taken.popitem(last=False)
         for reflection in log.reflections[before:]:
             self._reflections[reflection] = None
         while len(self._reflections) > REFLECTIONS_KEPT:
