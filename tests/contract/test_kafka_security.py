@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from raa_runtime.errors import DependencyUnavailable, Misconfigured, PublishRefu
 from raa_runtime.settings import ServiceSettings
 from tests.contract.bus_client import group_of, join, message, settle, take, topic
 from tests.contract.secured_kafka import USERS, Secured, secured_kafka
+from tests.faults.footprint import open_files
 
 pytestmark = pytest.mark.anyio
 QUICK = KafkaTuning(heartbeat=0.3, call_timeout=3.0)
@@ -90,8 +92,12 @@ async def test_a_principal_without_the_right_to_write_is_refused_and_told(secure
 @pytest.mark.parametrize("changes", [{"password": "wrong"}, {"ca_file": None}])
 async def test_a_wrong_password_or_an_unknown_authority_is_refused_at_start(secured: Secured, changes: dict[str, Any]):
     bus = KafkaBus(secured.bootstrap, security=security(secured, **changes), tuning=QUICK)
+    before = open_files(os.getpid())
     with pytest.raises(DependencyUnavailable):
         await bus.start()
+    async with asyncio.timeout(10):
+        while open_files(os.getpid()) > before:  # noqa: ASYNC110  # TLS says goodbye before it closes
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("wrong", [
